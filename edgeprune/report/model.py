@@ -1,0 +1,208 @@
+"""The report as data: what `report.json` holds, and the only thing that renderers see.
+
+Units are in the field names (`_seconds`, `_ms`, `_bytes`); shares are 0..1 and accuracy differences are
+in points (percent of examples), because that is how people speak of them. `SCHEMA` changes whenever a
+reader of an older report could misread a newer one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "SCHEMA",
+    "AssetRow",
+    "DataSummary",
+    "DeviceRow",
+    "Interval",
+    "LatencyRow",
+    "Note",
+    "Quality",
+    "Report",
+    "StageRow",
+    "TargetRow",
+    "UnusableRows",
+    "VariantRow",
+]
+
+SCHEMA = "edgeprune.report/1"
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+
+class Row(BaseModel):
+    """Base of all parts of the report: closed, so that a typo is an error and not a lost number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(Row):
+    """A measured value with its confidence interval.
+
+    `method` says how the interval was made, in words that a reader can look up.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+    method: str
+
+
+class Quality(Row):
+    """How well a model answers on the validation examples. All values 0..1; Matthews -1..1."""
+
+    n: int
+    accuracy: float
+    f1: float
+    matthews: float
+    f1_average: Literal["binary", "macro"] = "binary"
+
+
+class LatencyRow(Row):
+    """Latency of one model at one input length, milliseconds per call.
+
+    `speedup_original` and `speedup_fp32` are ratios of medians measured interleaved in one process
+    (above 1: this model is faster); None for the model that the ratio is against, or when there is none.
+    """
+
+    length: int | Literal["real"]
+    batch: int
+    calls: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    speedup_original: Interval | None = None
+    speedup_fp32: Interval | None = None
+
+
+class VariantRow(Row):
+    """One compiled candidate (or the original itself, `backend="pytorch"`), with why it won or lost.
+
+    `precision` is what was asked for; `executed` is what the runtime says it runs.
+    """
+
+    name: str
+    backend: str
+    precision: str
+    executed: str = ""
+    status: Literal["reference", "accepted", "rejected", "inconclusive", "refused", "not measured"]
+    reason: str
+    chosen: bool = False
+    quality: Quality | None = None
+    difference_points: Interval | None = Field(None, description="Metric of this variant minus the original's, points.")
+    agreement: float | None = Field(None, description="Share of examples with the original's answer.")
+    latency: list[LatencyRow] = Field(default_factory=list)
+    file_bytes: int | None = None
+    load_seconds: float | None = Field(None, description="From nothing to ready, in a fresh process.")
+    peak_memory_bytes: int | None = Field(None, description="Peak resident set of a fresh process that answered.")
+    notes: list[str] = Field(default_factory=list)
+
+
+class DeviceRow(Row):
+    """Where the numbers of one target come from."""
+
+    kind: str
+    cpu: str
+    architecture: str
+    cores: int
+    threads: int
+    features: list[str]
+    emulated: bool = False
+
+
+class TargetRow(Row):
+    """One target: may it ship, what was chosen, and every candidate. The original comes first."""
+
+    name: str
+    description: str
+    architecture: str
+    verdict: Verdict
+    reason: str
+    measured: bool
+    chosen: str | None = None
+    device: DeviceRow | None = None
+    variants: list[VariantRow]
+
+
+class StageRow(Row):
+    """One node of the plan. `seconds` is what it cost when it was made, also when it was cached now."""
+
+    id: str
+    stage: str
+    key: str
+    cached: bool
+    seconds: float
+    record: dict[str, Any] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+
+
+class AssetRow(Row):
+    """One asset: which of its sources served, its hash, and those tried before and why they failed."""
+
+    role: str
+    uri: str
+    sha256: str
+    size_bytes: int
+    tried: list[str] = Field(default_factory=list)
+
+
+class UnusableRows(Row):
+    """Rows that were counted and left out, by reason, with the first places."""
+
+    reason: str
+    count: int
+    places: list[str]
+
+
+class DataSummary(Row):
+    """What the task's data turned into."""
+
+    train: int
+    validation: int
+    labels: list[str]
+    train_per_label: dict[str, int]
+    validation_per_label: dict[str, int]
+    filtered: int = Field(0, description="Rows left out by `where`, on purpose.")
+    unusable: list[UnusableRows] = Field(default_factory=list)
+    split: str = Field(description="How validation came about, in words.")
+
+
+class Note(Row):
+    """One thing that the reader should know: a fallback, a mirror, an unmeasured device."""
+
+    where: str
+    text: str
+    level: Literal["info", "warning"] = "warning"
+
+
+class Report(Row):
+    """Everything a run found. Written once, as `report.json`; all other forms are made from it."""
+
+    format: Literal["edgeprune.report/1"] = SCHEMA
+    recipe: str
+    description: str
+    recipe_path: str
+    run_id: str
+    seed: int
+    started: str = Field(description="ISO 8601, UTC.")
+    seconds: float
+    verdict: Verdict = Field(description="The worst of the measured targets.")
+    exit_code: int
+    metric: str
+    max_drop: float
+    confidence: float
+    batch: int
+    encoder: str = Field(description="Architecture and size in words, e.g. 'bert, 6 layers, hidden 384'.")
+    parameters: int
+    targets: list[TargetRow]
+    data: DataSummary
+    stages: list[StageRow]
+    assets: list[AssetRow]
+    versions: dict[str, str] = Field(description="Library: version, Python and edgeprune included.")
+    machine: DeviceRow
+    know: list[Note] = Field(default_factory=list)
+    command: str = Field(description="How to run it again.")
