@@ -118,7 +118,7 @@ class AcceptanceError(EdgepruneError):
 
 
 class AssetError(EdgepruneError):
-    """No source of an asset could be used; the message names every source that was tried and why it failed."""
+    """No source of an asset could be used; the message names each one and why it failed."""
 
     exit_code = ExitCode.UNREACHABLE
 
@@ -130,6 +130,6 @@ class DeviceError(EdgepruneError):
 
 
 class UnsupportedError(EdgepruneError):
-    """A target, variant or operator that this machine or runtime cannot do. Never replaced silently."""
+    """A target, variant or operator that this machine cannot do. Never replaced by another silently."""
 
     exit_code = ExitCode.UNSUPPORTED

@@ -1,0 +1,177 @@
+"""Backends by name: what can be compiled, whether it can be compiled here, and compiling it.
+
+A new backend is one file in this folder and one row in `BACKENDS`. Nothing here imports a runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from edgeprune.errors import UnsupportedError
+from edgeprune.runner.cpu import Cpu, describe
+
+if TYPE_CHECKING:
+    from edgeprune.backends.contract import Backend, CompiledVariant
+    from edgeprune.recipe.schema import Target
+
+__all__ = ["BACKENDS", "Row", "check", "compile_variant", "names", "versions"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backend.
+
+    Attributes:
+        implementation: ``module:class`` of its `contract.Backend`.
+        variants: Precisions that it compiles.
+        package: Module that must be importable.
+        install: What to give to pip when it is not.
+        distributions: Packages whose versions change what is compiled.
+    """
+
+    implementation: str
+    variants: tuple[str, ...]
+    package: str
+    install: str
+    distributions: tuple[str, ...]
+
+
+BACKENDS: Mapping[str, Row] = MappingProxyType(
+    {
+        "onnxruntime": Row(
+            implementation="edgeprune.backends.onnxruntime:Onnxruntime",
+            variants=("fp32", "int8-dynamic"),
+            package="onnxruntime",
+            install="edgeprune",
+            distributions=("onnx", "onnxruntime"),
+        ),
+        "openvino": Row(
+            implementation="edgeprune.backends.openvino:Openvino",
+            variants=("fp32", "bf16"),
+            package="openvino",
+            install="edgeprune[openvino]",
+            distributions=("openvino",),
+        ),
+    }
+)
+
+
+def names() -> list[str]:
+    """Names of all backends."""
+    return sorted(BACKENDS)
+
+
+def versions(backend: str) -> dict[str, str]:
+    """Versions of the packages that change what `backend` compiles, for cache keys and reports.
+
+    Raises:
+        UnsupportedError: There is no such backend, or it is not installed.
+    """
+    row = _row(backend)
+    _installed(backend, row)
+    return {name: metadata.version(name) for name in row.distributions}
+
+
+def check(backend: str, variant: str, target: Target, cpu: Cpu | None = None) -> str | None:
+    """Why `variant` cannot be compiled for `target` here, or None when it can. Imports no runtime.
+
+    Args:
+        backend: Name of a backend.
+        variant: Precision.
+        target: Machine to compile for.
+        cpu: This machine's CPU; left out: looked up.
+    """
+    try:
+        _implementation(backend, variant, target, cpu or describe())
+    except UnsupportedError as error:
+        return f"{error.message} ({error.hint})" if error.hint else error.message
+    return None
+
+
+def compile_variant(
+    backend: str,
+    onnx_folder: Path,
+    variant: str,
+    target: Target,
+    output: Path,
+    *,
+    max_length: int,
+    cpu: Cpu | None = None,
+) -> CompiledVariant:
+    """Compiles one variant into `output`, a folder that `runner.session.open_session` opens.
+
+    When the target is this machine the artifact is opened once, so that `executed` comes from the runtime
+    and a precision that it would not run is found here.
+
+    Args:
+        backend: Name of a backend.
+        onnx_folder: The exported model (see `contract.Request`).
+        variant: Precision.
+        target: Machine to compile for.
+        output: Folder to write; made if it is not there.
+        max_length: Tokens that inputs are cut to.
+        cpu: This machine's CPU; left out: looked up.
+
+    Raises:
+        UnsupportedError: Unknown backend or variant, a runtime that is not installed, a precision that the
+            CPU does not have, or a model that the runtime does not take.
+        EdgepruneError: The exported model is not whole.
+    """
+    from edgeprune.backends.contract import CompiledVariant, Request, write_artifact
+    from edgeprune.runner.session import open_session
+    from edgeprune.runner.variant import RunnerError
+
+    cpu = cpu or describe()
+    implementation = _implementation(backend, variant, target, cpu)
+    output.mkdir(parents=True, exist_ok=True)
+    request = Request(onnx_folder, variant, target, max_length, output, cpu)
+    written = write_artifact(request, backend, implementation.compile(request), versions(backend))
+    if not request.runs_here:
+        return CompiledVariant(output, written, executed=None)
+    try:
+        executed = open_session(output).executed()
+    except RunnerError as error:
+        raise UnsupportedError(f"the compiled model cannot be loaded: {error}", where=f"{backend}/{variant}") from error
+    return CompiledVariant(output, written, executed.summary)
+
+
+def _implementation(backend: str, variant: str, target: Target, cpu: Cpu) -> Backend:
+    """The backend, after all cheap checks. Raises UnsupportedError with the first that fails."""
+    row = _row(backend)
+    if variant not in row.variants:
+        raise UnsupportedError(
+            f"backend {backend!r} has no variant {variant!r}",
+            where=f"target {target.name}",
+            hint=_suggest(variant, row.variants),
+        )
+    _installed(backend, row)
+    module, _, name = row.implementation.partition(":")
+    implementation: Backend = getattr(import_module(module), name)()
+    refusal = implementation.refusal(variant, target, cpu)
+    if refusal:
+        raise UnsupportedError(refusal, where=f"{backend}/{variant}")
+    return implementation
+
+
+def _row(backend: str) -> Row:
+    if backend not in BACKENDS:
+        raise UnsupportedError(f"there is no backend {backend!r}", hint=_suggest(backend, tuple(BACKENDS)))
+    return BACKENDS[backend]
+
+
+def _installed(backend: str, row: Row) -> None:
+    if find_spec(row.package) is None:
+        raise UnsupportedError(f"backend {backend!r} is not installed", hint=f'pip install "{row.install}"')
+
+
+def _suggest(word: str, known: tuple[str, ...]) -> str:
+    near = get_close_matches(word, known, n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    return f"{guess}It has: {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""Plan, artifact store, runner of stages, events, and what the command line shows of them."""

@@ -113,7 +113,8 @@ class TaskConfig(Section):
         "accuracy", description="Metric that acceptance is judged by; all three are reported."
     )
     max_unusable: Share = Field(
-        0.01, description="Share of rows that may be unusable (empty text, unknown label, wrong column count)."
+        0.01,
+        description="Share of rows that may be unusable (empty text, unknown label, wrong column count).",
     )
 
     @model_validator(mode="after")
@@ -172,7 +173,7 @@ class RecipeShell(Section):
     seed: int = Field(ge=0, lt=2**31)
     task: TaskConfig
     model: ModelConfig
-    stages: list[dict[str, Any]] = Field(min_length=1)
+    stages: list[Any] = Field(min_length=1, description="The chain: one `- name: {…}` per stage.")
     targets: list[str] = Field(min_length=1, description="Names in targets/, or paths of YAML files.")
     acceptance: Acceptance
     measurement: Measurement

@@ -7,7 +7,7 @@ reader of an older report could misread a newer one.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,7 +27,7 @@ __all__ = [
     "VariantRow",
 ]
 
-SCHEMA = "edgeprune.report/1"
+SCHEMA: Final = "edgeprune.report/1"
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
@@ -93,12 +93,16 @@ class VariantRow(Row):
     reason: str
     chosen: bool = False
     quality: Quality | None = None
-    difference_points: Interval | None = Field(None, description="Metric of this variant minus the original's, points.")
+    difference_points: Interval | None = Field(
+        None, description="Metric of this variant minus the original's, points."
+    )
     agreement: float | None = Field(None, description="Share of examples with the original's answer.")
     latency: list[LatencyRow] = Field(default_factory=list)
     file_bytes: int | None = None
     load_seconds: float | None = Field(None, description="From nothing to ready, in a fresh process.")
-    peak_memory_bytes: int | None = Field(None, description="Peak resident set of a fresh process that answered.")
+    peak_memory_bytes: int | None = Field(
+        None, description="Peak resident set of a fresh process that answered."
+    )
     notes: list[str] = Field(default_factory=list)
 
 
@@ -194,6 +198,12 @@ class Report(Row):
     exit_code: int
     metric: str
     max_drop: float
+    min_agreement: float | None = Field(
+        None, description="Demanded share of equal answers; None: not demanded."
+    )
+    min_speedup: float | None = Field(
+        None, description="Demanded times faster than the original; None: not demanded."
+    )
     confidence: float
     batch: int
     encoder: str = Field(description="Architecture and size in words, e.g. 'bert, 6 layers, hidden 384'.")

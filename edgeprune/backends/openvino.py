@@ -1,0 +1,54 @@
+"""OpenVINO on the CPU: FP32 and bfloat16."""
+
+from __future__ import annotations
+
+from edgeprune.backends.contract import Compiler, Request
+from edgeprune.errors import UnsupportedError
+from edgeprune.recipe.schema import Target
+from edgeprune.runner.cpu import Cpu
+
+__all__ = ["Openvino"]
+
+# OpenVINO prepares a dynamic model anew for every input length that it has not seen. With lengths rounded
+# up there are few; 8 tokens cost less than a preparation.
+BUCKET = 8
+BF16_FEATURES = ("amx_bf16", "avx512_bf16")
+
+
+class Openvino:
+    """Compiles to OpenVINO's own format, weights kept in FP32.
+
+    Both variants have the same files: the precision is chosen when the model is loaded, never left to the
+    runtime, whose default is bfloat16 wherever the CPU has it.
+    """
+
+    def refusal(self, variant: str, target: Target, cpu: Cpu) -> str | None:
+        """bfloat16 needs an x86 CPU that has it; a device that is not this machine gets the benefit of the doubt."""
+        if variant != "bf16":
+            return None
+        if target.architecture != "x86_64":
+            return f"OpenVINO runs bfloat16 on x86_64 CPUs only, and target {target.name!r} is {target.architecture}"
+        local = target.device.kind == "local" and cpu.architecture == target.architecture
+        if local and not set(BF16_FEATURES) & set(cpu.features):
+            return f"this CPU ({cpu.model}) has neither of {' and '.join(BF16_FEATURES)}"
+        return None
+
+    def compile(self, request: Request) -> Compiler:
+        """Writes `model.xml` and `model.bin`."""
+        import openvino
+
+        source = request.onnx_folder / "model.onnx"
+        try:
+            model = openvino.Core().read_model(source)
+        except RuntimeError as error:
+            raise UnsupportedError(f"OpenVINO cannot read the model: {error}", where=str(source)) from error
+        openvino.save_model(model, request.output / "model.xml", compress_to_fp16=False)
+        notes = [f"inputs are padded to a multiple of {BUCKET} tokens, as every new length costs a preparation"]
+        if request.variant == "bf16" and not request.runs_here:
+            notes.append("whether the device's CPU has bfloat16 is not known here; loading fails where it has not")
+        return Compiler(
+            files={"model": "model.xml", "weights": "model.bin"},
+            inputs=[port.get_any_name() for port in model.inputs],
+            notes=notes,
+            bucket=BUCKET,
+        )

@@ -1,0 +1,38 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["cache_option", "default_cache", "recipe_argument", "set_option"]
+
+
+def default_cache() -> Path:
+    """`$EDGEPRUNE_CACHE`, or `edgeprune` in the user's cache folder."""
+    chosen = os.environ.get("EDGEPRUNE_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeprune"
+
+
+recipe_argument: Callable[[Any], Any] = click.argument(
+    "recipe", type=click.Path(path_type=Path), metavar="RECIPE.yaml"
+)
+set_option: Callable[[Any], Any] = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one value, e.g. stages.finetune.epochs=1. May be given again.",
+)
+cache_option: Callable[[Any], Any] = click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=default_cache,
+    help="Folder of fetched assets and artifacts.  [default: $EDGEPRUNE_CACHE or ~/.cache/edgeprune]",
+)

@@ -1,0 +1,30 @@
+"""`edgeprune report`: a run's result again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+__all__ = ["report"]
+
+
+@click.command(epilog="Example: edgeprune report runs/quickstart/latest --html")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--html", "form", flag_value="html", help="Print the path of the HTML report; opens nothing.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print it as Markdown.")
+@click.option("--json", "form", flag_value="json", help="Print it as JSON.")
+def report(run: Path, form: str | None) -> None:
+    """Show the report of the run in folder RUN (e.g. runs/quickstart/latest)."""
+    from edgeprune.report import console, storage
+
+    found = storage.read(run)
+    if form == "html":
+        click.echo(storage.html_path(run, found))
+    elif form == "markdown":
+        click.echo(storage.markdown(found))
+    elif form == "json":
+        click.echo(found.model_dump_json(indent=1))
+    else:
+        console.show(found, sys.stdout)

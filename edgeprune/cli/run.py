@@ -1,0 +1,47 @@
+"""`edgeprune run`: do everything that a recipe says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from edgeprune.cli.options import cache_option, recipe_argument, set_option
+
+__all__ = ["run"]
+
+
+@click.command(epilog="Example: edgeprune run recipes/quickstart.yaml --set stages.finetune.epochs=1")
+@recipe_argument
+@set_option
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of run folders.",
+)
+@cache_option
+@click.option("--refresh", is_flag=True, help="Try the sources of assets anew, first to last.")
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+def run(recipe: Path, overrides: tuple[str, ...], runs: Path, cache: Path, refresh: bool, quiet: bool) -> int:
+    """Train, compress, compile and judge by RECIPE.yaml; what is cached is not done again.
+
+    Ends with the report. A killed run goes on from where it was with the same command.
+    """
+    from edgeprune.cli.progress import listener
+    from edgeprune.pipeline import running
+    from edgeprune.report import console
+
+    words = ["edgeprune", "run", str(recipe), *(f"--set {text}" for text in overrides)]
+    loaded = running.load(recipe, overrides)
+    with listener(quiet=quiet) as listen:
+        result = running.run(
+            loaded, cache=cache, runs=runs, listeners=[listen], refresh=refresh, command=" ".join(words)
+        )
+    console.show(result.report, sys.stdout)
+    click.echo(f"\nreport: {result.folder / 'report.html'}")
+    if result.exit_code:
+        click.echo(f"not accepted (exit code {result.exit_code})", err=True)
+    return result.exit_code

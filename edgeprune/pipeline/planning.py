@@ -1,0 +1,276 @@
+"""From a recipe and its targets to a plan: every node, its inputs, its key; nothing is run.
+
+The chain of a recipe is checked here, before anything is fetched or trained: each stage's `requires`
+against what the stages before it provide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeprune import stages
+from edgeprune.assets import Asset
+from edgeprune.errors import Problem, UnsupportedError
+from edgeprune.pipeline.keys import code_hash, digest, library_versions
+from edgeprune.recipe.loading import Recipe
+from edgeprune.recipe.schema import Section, Target
+from edgeprune.stages.contract import Stage
+
+__all__ = ["Node", "Plan", "Refusal", "TargetPlan", "asset_sources", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of a plan.
+
+    Attributes:
+        id: Unique name, e.g. ``finetune`` or ``compile x86/openvino/fp32``.
+        stage: What it does.
+        config: The stage's body, `resolve` applied.
+        inputs: Artifact kind to the id of the node that provides it.
+        key: Its artifact's address; None while an asset that it depends on is not here yet.
+        ingredients: What the key is the hash of.
+        sections: The recipe sections that the stage reads, as objects.
+    """
+
+    id: str
+    stage: Stage
+    config: Section
+    inputs: Mapping[str, str]
+    key: str | None
+    ingredients: dict[str, Any]
+    sections: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A variant that this machine or runtime cannot make, and why."""
+
+    backend: str
+    variant: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """What happens for one target.
+
+    Attributes:
+        target: The target.
+        compiled: Ids of the nodes that compile its variants, by ``backend/variant``.
+        measure: Id of the node that measures it, or None with the reason in `unmeasured`.
+        unmeasured: Why it is not measured here; empty when it is.
+        refusals: Variants that are not compiled.
+    """
+
+    target: Target
+    compiled: Mapping[str, str]
+    measure: str | None
+    unmeasured: str
+    refusals: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All nodes in an order in which each finds its inputs made."""
+
+    recipe: Recipe
+    nodes: tuple[Node, ...]
+    targets: tuple[TargetPlan, ...]
+    assets: Mapping[str, Asset | None]
+    warnings: tuple[str, ...] = field(default=())
+
+    def node(self, name: str) -> Node:
+        """The node of that id."""
+        return next(node for node in self.nodes if node.id == name)
+
+
+def asset_sources(recipe: Recipe) -> dict[str, tuple[list[str], str]]:
+    """Role of every asset that a recipe names: its sources and whether it is a model or a dataset."""
+    shell = recipe.shell
+    sources = {"model": (shell.model.source, "model"), "train": (shell.task.train, "dataset")}
+    if shell.task.validation is not None:
+        sources["validation"] = (shell.task.validation, "dataset")
+    return sources
+
+
+class _Builder:
+    """Collects nodes while a plan is made."""
+
+    def __init__(self, recipe: Recipe, assets: Mapping[str, Asset | None]) -> None:
+        self.recipe = recipe
+        self.assets = assets
+        self.nodes: dict[str, Node] = {}
+        self.provided: dict[str, str] = {}  # artifact kind -> id of the last node that provides it
+
+    def add(
+        self, stage: Stage, config: Section, *, name: str, inputs: Mapping[str, str] | None = None
+    ) -> Node:
+        """Add a node; its inputs are what its stage requires, unless they are given."""
+        config = stage.resolve(config)
+        wired = dict(inputs) if inputs is not None else {kind: self.provided[kind] for kind in stage.requires}
+        sections = {path: self._section(path) for path in stage.reads}
+        hashes = {
+            role: asset.sha256 if asset else None
+            for role, asset in self.assets.items()
+            if role in stage.assets
+        }
+        parents = {kind: self.nodes[source].key for kind, source in wired.items()}
+        ingredients = {
+            "stage": stage.name,
+            "config": config.model_dump(mode="json"),
+            "sections": {path: _plain(path, value, stage.ignores) for path, value in sections.items()},
+            "seed": self.recipe.shell.seed if stage.seeded else None,
+            "assets": hashes,
+            "inputs": parents,
+            "code": code_hash(("stages.contract", *stage.code)),
+            "libraries": library_versions(stage.libraries),
+        }
+        known = None not in hashes.values() and None not in parents.values()
+        key = digest(ingredients) if known else None
+        node = Node(name, stage, config, wired, key, ingredients, sections)
+        self.nodes[name] = node
+        self.provided.update(dict.fromkeys(stage.provides, name))
+        return node
+
+    def _section(self, path: str) -> Any:
+        value: Any = self.recipe.shell
+        for part in path.split("."):
+            value = getattr(value, part)
+        return value
+
+
+def _plain(path: str, value: Any, ignores: tuple[str, ...]) -> Any:
+    """A section as plain data, without the fields that the stage's result does not depend on."""
+    if not isinstance(value, Section):
+        return value
+    left_out = {name.removeprefix(f"{path}.") for name in ignores if name.startswith(f"{path}.")}
+    return value.model_dump(mode="json", exclude=left_out)
+
+
+def make_plan(recipe: Recipe, targets: Sequence[Target], assets: Mapping[str, Asset | None]) -> Plan:
+    """Lay out every step of a recipe for its targets.
+
+    Args:
+        recipe: A checked recipe.
+        targets: Its targets, loaded.
+        assets: Role to the local asset, or None where it is not here yet (keys that depend on it are None).
+
+    Raises:
+        RecipeError: A stage lacks what no earlier stage provides, or its body does not fit.
+        UnsupportedError: Nothing that a target lists can be compiled here.
+    """
+    problems = _chain_problems(recipe)
+    if problems:
+        raise recipe.error(problems)
+    builder = _Builder(recipe, assets)
+    prepare = stages.get("prepare")
+    builder.add(prepare, prepare.config(), name="prepare")
+    for entry in recipe.stages:
+        builder.add(stages.get(entry.name), entry.config, name=_unused(entry.name, builder.nodes))
+    plans = [_plan_target(target, builder) for target in targets]
+    return Plan(recipe, tuple(builder.nodes.values()), tuple(plans), dict(assets))
+
+
+def _unused(name: str, taken: Mapping[str, Node]) -> str:
+    """`distill`, then `distill-2`, `distill-3` … when a recipe lists a stage more than once."""
+    if name not in taken:
+        return name
+    count = 2
+    while f"{name}-{count}" in taken:
+        count += 1
+    return f"{name}-{count}"
+
+
+def _chain_problems(recipe: Recipe) -> list[Problem]:
+    """What is impossible in the order of the stages, and what in their bodies the schema cannot see."""
+    have = set(stages.get("prepare").provides)
+    problems: list[Problem] = []
+    for entry in recipe.stages:
+        stage = stages.get(entry.name)
+        for kind in (kind for kind in stage.requires if kind not in have):
+            makers = [row.name for row in map(stages.get, stages.TABLE) if kind in row.provides]
+            hint = f"put one of these before it: {', '.join(makers)}"
+            problems.append(
+                Problem(entry.key, f"{stage.name!r} requires {kind!r}, which no earlier stage provides", hint)
+            )
+        problems += [
+            Problem((*entry.key, *problem.key), problem.message, problem.hint)
+            for problem in stage.check(entry.config)
+        ]
+        have |= set(stage.provides)
+    wanted = [kind for kind in stages.get("compile").requires if kind not in have]
+    if wanted and not problems:
+        last = recipe.stages[-1].key
+        problems.append(
+            Problem(
+                last[:-1],
+                "the chain ends without an ONNX model to compile",
+                "add `- export` as the last stage",
+            )
+        )
+    return problems
+
+
+def _plan_target(target: Target, builder: _Builder) -> TargetPlan:
+    """One compile node per variant that can be compiled here, and a node that measures them together."""
+    from edgeprune import backends
+    from edgeprune.runner.cpu import describe
+    from edgeprune.stages.compile import for_target
+
+    compile_stage, measure_stage = stages.get("compile"), stages.get("measure")
+    machine = describe()
+    unmeasured = _why_unmeasured(target, machine.architecture)
+    compiled: dict[str, str] = {}
+    refusals: list[Refusal] = []
+    source = {kind: builder.provided[kind] for kind in compile_stage.requires}
+    for entry in target.backends:
+        for variant in entry.variants:
+            reason = backends.check(entry.backend, variant, target)
+            if reason is not None:
+                refusals.append(Refusal(entry.backend, variant, reason))
+                continue
+            features = list(machine.features) if not unmeasured else []
+            body = for_target(target, entry.backend, variant, features)
+            name = f"compile {target.name}/{entry.backend}/{variant}"
+            row = _with_libraries(compile_stage, backends.BACKENDS[entry.backend].distributions)
+            builder.add(row, body, name=name, inputs=source)
+            compiled[f"{entry.backend}/{variant}"] = name
+    if not compiled:
+        reasons = "; ".join(f"{item.backend}/{item.variant}: {item.reason}" for item in refusals)
+        raise UnsupportedError(
+            f"target {target.name!r}: nothing that it lists can be compiled here ({reasons})",
+            hint="`edgeprune doctor` says what is missing",
+        )
+    measure = None
+    if not unmeasured:
+        measure = f"measure {target.name}"
+        body = {
+            "target": target.name,
+            "threads": target.device.threads or machine.physical_cores,
+            "cpu": machine.model,
+            "features": list(machine.features),
+            "variants": list(compiled),
+        }
+        inputs = {kind: builder.provided[kind] for kind in measure_stage.requires}
+        inputs |= {f"compiled/{variant}": name for variant, name in compiled.items()}
+        names = sorted({name for row in target.backends for name in backends.BACKENDS[row.backend].distributions})
+        row = _with_libraries(measure_stage, tuple(names))
+        builder.add(row, measure_stage.config.model_validate(body), name=measure, inputs=inputs)
+    return TargetPlan(target, compiled, measure, unmeasured, tuple(refusals))
+
+
+def _with_libraries(stage: Stage, names: tuple[str, ...]) -> Stage:
+    from dataclasses import replace
+
+    return replace(stage, libraries=(*stage.libraries, *names))
+
+
+def _why_unmeasured(target: Target, architecture: str) -> str:
+    if target.device.kind == "none":
+        return "no device is configured for it: compiled, not measured"
+    if target.architecture != architecture:
+        return f"this machine is {architecture}, the target is {target.architecture}: compiled, not measured"
+    return ""

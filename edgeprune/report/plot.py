@@ -1,0 +1,298 @@
+"""The plot of a target: the judged metric against latency, as SVG to be put into a page.
+
+Colours are the page's own (CSS variables), so that one drawing serves light and dark; the shape of a
+marker says the status too. The bytes depend on the report alone: no date, a fixed salt for ids, and
+matplotlib's own defaults instead of whatever the user has configured.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from edgeprune.report.content import length_name, metric_heading, metric_name, metric_value, ordered_variants, status
+from edgeprune.report.formatting import milliseconds, plain, points, score
+from edgeprune.report.label_layout import Box, place_labels
+from edgeprune.report.model import Interval, TargetRow, VariantRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["MARKERS", "draw", "plotted_lengths"]
+
+WIDTH, HEIGHT = 350.0, 310.0
+_MARGINS = {"left": 0.115, "right": 0.985, "bottom": 0.145, "top": 0.92}
+_FONT = 11.0
+_LABEL_CHARACTERS = 30
+_ADJACENT = 8.5  # a label that is farther than this from its marker gets a line to it
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "{http://www.w3.org/1999/xlink}href"
+
+# Colours that stand for the page's variables until the drawing is done; black would be left out of SVG.
+_COLOURS = {
+    "ink": "#010101",
+    "muted": "#010102",
+    "line": "#010103",
+    "good": "#010104",
+    "bad": "#010105",
+    "open": "#010106",
+    "surface": "#010107",
+}
+
+MARKERS = {"chosen": "*", "accepted": "o", "inconclusive": "D", "rejected": "X", "reference": "s"}
+"""Marker shape by status, in matplotlib's letters."""
+
+_TONES = {"chosen": "good", "accepted": "good", "inconclusive": "open", "rejected": "bad"}
+_MARKER_SIZES = {"chosen": 230.0, "inconclusive": 48.0, "rejected": 70.0}
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One candidate: median in ms, metric times 100, and its interval carried over from the difference."""
+
+    name: str
+    status: str
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+def plotted_lengths(target: TargetRow) -> list[int | str]:
+    """The lengths at which a plot can be drawn: some candidate has both latency and quality there."""
+    return list(
+        dict.fromkeys(
+            row.length for variant in ordered_variants(target) if variant.quality for row in variant.latency
+        )
+    )
+
+
+def draw(target: TargetRow, length: int | str, *, metric: str, max_drop: float, uid: str) -> str:
+    """Draws the metric against the median latency at one length.
+
+    Args:
+        target: The target whose candidates are drawn.
+        length: One of `plotted_lengths`.
+        metric: The judged metric.
+        max_drop: Points that may be lost; drawn as a line below the original.
+        uid: Prefix of all ids, unique on the page.
+
+    Returns:
+        An ``<svg>`` element without size, with a title and a description for those who do not see it.
+    """
+    from matplotlib import rc_context, rcdefaults
+    from matplotlib.figure import Figure
+
+    found = _points(target, length, metric)
+    reference = next((point.y for point in found if point.status == "reference"), None)
+    buffer = io.StringIO()
+    with rc_context(), warnings.catch_warnings():
+        rcdefaults()
+        # The browser brings the font; what matplotlib's own lacks does not matter.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "edgeprune", "font.size": _FONT}):
+            figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
+            axes = figure.add_axes(_frame())
+            limit = None if reference is None else reference - max_drop
+            _scale(axes, found, limit)
+            _lines(axes, reference, limit)
+            _marks(axes, found)
+            _labels(axes, found, None if limit is None else (limit, f"limit {points(-max_drop)}"))
+            _name_axes(axes, metric)
+            nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+            figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    title = f"{metric_name(metric)} against latency on {plain(target.name)}, {length_name(length)}"
+    return _adopt(buffer.getvalue(), uid, title, _description(found, max_drop))
+
+
+def _points(target: TargetRow, length: int | str, metric: str) -> list[_Point]:
+    return [
+        point
+        for variant in ordered_variants(target)
+        for row in variant.latency
+        if row.length == length and (point := _point(variant, row.p50_ms, metric)) is not None
+    ]
+
+
+def _point(variant: VariantRow, median: float, metric: str) -> _Point | None:
+    if variant.quality is None or median <= 0:
+        return None
+    y = metric_value(variant.quality, metric) * 100
+    gap = variant.difference_points or Interval(estimate=0, low=0, high=0, confidence=0.5, method="none")
+    low, high = y + gap.low - gap.estimate, y + gap.high - gap.estimate
+    return _Point(_shorten(plain(variant.name)), status(variant).word, median, y, low, high)
+
+
+def _shorten(name: str) -> str:
+    if len(name) <= _LABEL_CHARACTERS:
+        return name
+    half = _LABEL_CHARACTERS // 2
+    return f"{name[:half]}…{name[-half + 1 :]}"
+
+
+def _description(found: list[_Point], max_drop: float) -> str:
+    rows = [f"{point.name}, {point.status}: {milliseconds(point.x)} ms, {score(point.y / 100)}" for point in found]
+    return f"Acceptance limit: {points(-max_drop)} points from the original. {'; '.join(rows)}."
+
+
+def _frame() -> tuple[float, float, float, float]:
+    left, bottom = _MARGINS["left"], _MARGINS["bottom"]
+    return left, bottom, _MARGINS["right"] - left, _MARGINS["top"] - bottom
+
+
+def _scale(axes: Axes, found: list[_Point], limit: float | None) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    xs = [point.x for point in found]
+    ys = [value for point in found for value in (point.low, point.high)] + ([] if limit is None else [limit])
+    room = max(max(ys) - min(ys), 0.5) * 0.12
+    axes.set_ylim(min(ys) - room, max(ys) + 2 * room)
+    axes.set_xscale("log")
+    axes.set_xlim(min(xs) / 1.35, max(xs) * 1.35)
+    axes.xaxis.set_major_locator(FixedLocator(_ticks(min(xs) / 1.35, max(xs) * 1.35)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten; with ten times finer steps where those would be fewer than two."""
+    steps = [1.0, 2.0, 5.0]
+    for digits in (steps, [step / 4 for step in range(4, 40)]):
+        values = [float(f"{digit}e{power}") for power in range(-6, 7) for digit in digits]
+        ticks = [value for value in values if low <= value <= high]
+        if len(ticks) >= 2:
+            return ticks[:: max(1, len(ticks) // 5)] if digits is not steps else ticks
+    return ticks
+
+
+def _lines(axes: Axes, reference: float | None, limit: float | None) -> None:
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_COLOURS["muted"])
+    axes.tick_params(axis="both", colors=_COLOURS["muted"], length=0)
+    axes.tick_params(axis="x", length=3)
+    if reference is not None:
+        axes.axhline(reference, color=_COLOURS["muted"], linewidth=1.0)
+    if limit is not None:
+        axes.axhspan(axes.get_ylim()[0], limit, color=_COLOURS["bad"], alpha=0.07, linewidth=0)
+        axes.axhline(limit, color=_COLOURS["bad"], linewidth=1.2, dashes=(5, 3))
+
+
+def _marks(axes: Axes, found: list[_Point]) -> None:
+    for point in found:
+        colour = _COLOURS[_TONES.get(point.status, "ink")]
+        if point.low < point.high:
+            bar = [[point.y - point.low], [point.high - point.y]]
+            axes.errorbar([point.x], [point.y], yerr=bar, ecolor=colour, elinewidth=1.3, capsize=3, fmt="none")
+        axes.scatter(
+            [point.x],
+            [point.y],
+            marker=MARKERS.get(point.status, "s"),
+            s=_MARKER_SIZES.get(point.status, 52.0),
+            facecolor=_COLOURS["surface"] if point.status == "inconclusive" else colour,
+            edgecolor=colour if point.status == "inconclusive" else _COLOURS["surface"],
+            linewidth=1.6 if point.status == "inconclusive" else 0.9,
+            zorder=3,
+        )
+
+
+def _labels(axes: Axes, found: list[_Point], limit: tuple[float, str] | None) -> None:
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    def extent(text: str, *, bold: bool = False) -> tuple[float, float]:
+        font = FontProperties(size=_FONT, weight="bold" if bold else "normal")
+        width, _, _ = TextToPath().get_text_width_height_descent(text, font, ismath=False)
+        return float(width), _FONT * 1.15
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across, along = axes.transData.transform((x, y))
+        return float(across), float(along)
+
+    frame = axes.bbox
+    area = Box(float(frame.x0) + 2, float(frame.y0) + 2, float(frame.x1) - 1, float(frame.y1) - 1)
+    obstacles = []
+    if limit is not None:
+        width, height = extent(limit[1])
+        _, along = place(found[0].x, limit[0])
+        obstacles.append(Box(area.x1 - width - 2, along - height - 2, area.x1, along + 1))
+        _write(axes, limit[1], obstacles[-1], "bad")
+        obstacles.append(Box(area.x0, along - 1, area.x1, along + 1))
+    for point in found:
+        (x, y), (_, low), (_, high) = (place(point.x, value) for value in (point.y, point.low, point.high))
+        obstacles += [Box(x - 6, y - 6, x + 6, y + 6), Box(x - 3, low, x + 3, high)]
+        if point.status == "reference":
+            obstacles.append(Box(area.x0, y - 1, area.x1, y + 1))
+    anchors = [place(point.x, point.y) for point in found]
+    boxes = place_labels(anchors, [extent(point.name, bold=point.status == "chosen") for point in found], obstacles, area)
+    for point, anchor, box in zip(found, anchors, boxes, strict=True):
+        _leader(axes, anchor, box)
+        _write(axes, point.name, box, _TONES.get(point.status, "ink"), bold=point.status == "chosen")
+
+
+def _leader(axes: Axes, anchor: tuple[float, float], box: Box) -> None:
+    end = box.nearest(*anchor)
+    if (end[0] - anchor[0]) ** 2 + (end[1] - anchor[1]) ** 2 < _ADJACENT**2:
+        return
+    axes.plot(
+        [anchor[0], end[0]], [anchor[1], end[1]], transform=None, color=_COLOURS["muted"], linewidth=0.6, zorder=1
+    )
+
+
+def _write(axes: Axes, text: str, box: Box, colour: str, *, bold: bool = False) -> None:
+    axes.text(
+        (box.x0 + box.x1) / 2,
+        box.y0 + _FONT * 0.27,
+        text,
+        transform=None,
+        ha="center",
+        va="baseline",
+        color=_COLOURS[colour],
+        fontweight="bold" if bold else "normal",
+        parse_math=False,
+        zorder=4,
+    )
+
+
+def _name_axes(axes: Axes, metric: str) -> None:
+    axes.set_xlabel("median latency, ms (log scale)", color=_COLOURS["muted"])
+    axes.set_title(metric_heading(metric), loc="left", fontsize=_FONT, color=_COLOURS["muted"], pad=6)
+
+
+def _adopt(svg: str, uid: str, title: str, description: str) -> str:
+    """Makes a drawing at home on a page: unique ids, the page's colours and font, a title, no size."""
+    ElementTree.register_namespace("", _SVG)
+    root = ElementTree.fromstring(svg)
+    for parent in root.iter():
+        for child in list(parent):
+            if child.tag.endswith(("}metadata", "}style")):
+                parent.remove(child)
+    for element in root.iter():
+        _rename(element.attrib, uid)
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.attrib |= {"role": "img", "aria-labelledby": f"{uid}-title {uid}-desc"}
+    for tag, text in (("desc", description), ("title", title)):
+        child = ElementTree.Element(f"{{{_SVG}}}{tag}", {"id": f"{uid}-{tag}"})
+        child.text = text
+        root.insert(0, child)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _rename(attributes: dict[str, Any], uid: str) -> None:
+    if "id" in attributes:
+        attributes["id"] = f"{uid}-{attributes['id']}"
+    if _XLINK in attributes:
+        attributes["href"] = attributes.pop(_XLINK).replace("#", f"#{uid}-", 1)
+    for name, value in attributes.items():
+        changed = value.replace("url(#", f"url(#{uid}-")
+        for variable, colour in _COLOURS.items():
+            changed = changed.replace(colour, f"var(--{variable})")
+        attributes[name] = re.sub(r"font-family:[^;]*;?\s*", "", changed) if name == "style" else changed

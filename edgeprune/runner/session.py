@@ -1,0 +1,229 @@
+"""Opens a compiled model and answers with it, whichever runtime it was compiled for.
+
+Shapes: ids, mask, types int64 [batch, length]; logits float32 [batch, classes].
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .cpu import describe, usable_cores  # noqa: TID252 - this folder is copied under other names
+from .variant import RunnerError, Variant, read_variant  # noqa: TID252
+
+__all__ = ["INPUTS", "Executed", "OnnxruntimeSession", "OpenvinoSession", "Session", "open_session"]
+
+# What `Session.run` takes, in this order, by the names that models give them.
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What the runtime says it runs, as opposed to what was asked for.
+
+    Attributes:
+        summary: One line for a report.
+        products: Precision of the weights of a matrix product to the number of such products, e.g.
+            ``{"int8": 38, "f32": 12}``. Products of two activations count by the second one.
+    """
+
+    summary: str
+    products: dict[str, int]
+
+
+class Session(ABC):
+    """A model that is loaded and ready. Not for several threads at once.
+
+    Attributes:
+        folder: Where it was read from.
+        variant: What that folder says about itself.
+        threads: Threads that the runtime was told to use.
+    """
+
+    def __init__(self, folder: Path, variant: Variant, threads: int) -> None:
+        self.folder = folder
+        self.variant = variant
+        self.threads = threads
+
+    @property
+    def model_path(self) -> Path:
+        """The model file."""
+        return self.folder / self.variant.files["model"]
+
+    def run(self, ids: np.ndarray, mask: np.ndarray, types: np.ndarray) -> np.ndarray:
+        """Logits of one batch.
+
+        Args:
+            ids: Token ids, int64 [batch, length].
+            mask: 1 for tokens, 0 for padding, same shape.
+            types: 0 for the first sentence, 1 for the second, same shape.
+
+        Returns:
+            float32 [batch, classes].
+
+        Raises:
+            RunnerError: The three do not have the same two-dimensional shape.
+        """
+        if ids.ndim != 2 or not ids.shape == mask.shape == types.shape:
+            raise RunnerError(f"inputs have the shapes {ids.shape}, {mask.shape} and {types.shape}; need one 2-D shape")
+        arrays = dict(zip(INPUTS, self._pad(ids, mask, types)))  # noqa: B905 - strict= is Python 3.10
+        return self._answer({name: arrays[name] for name in self.variant.inputs})
+
+    def _pad(self, ids: np.ndarray, mask: np.ndarray, types: np.ndarray) -> list[np.ndarray]:
+        """The inputs, contiguous and filled up to a whole bucket; the mask hides what is added."""
+        length = ids.shape[1]
+        whole = -(-length // self.variant.bucket) * self.variant.bucket
+        # A model may have no positions beyond its maximum, so the last bucket may be a short one.
+        missing = max(length, min(whole, self.variant.max_length)) - length
+        fills = (self.variant.pad_id, 0, 0)
+        arrays = (ids, mask, types)
+        return [
+            np.pad(np.asarray(array, np.int64), ((0, 0), (0, missing)), constant_values=fill)
+            if missing
+            else np.ascontiguousarray(array, np.int64)
+            for array, fill in zip(arrays, fills)  # noqa: B905
+        ]
+
+    @abstractmethod
+    def _answer(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Logits float32 [batch, classes] for exactly the inputs that the model has."""
+
+    @abstractmethod
+    def executed(self) -> Executed:
+        """What the runtime says it runs. Costs up to a second: ask once, not while measuring."""
+
+
+class OnnxruntimeSession(Session):
+    """onnxruntime on the CPU."""
+
+    def __init__(self, folder: Path, variant: Variant, threads: int) -> None:
+        super().__init__(folder, variant, threads)
+        import onnxruntime
+
+        self._runtime = onnxruntime
+        self._session = self._open(self._options())
+
+    def _options(self) -> Any:
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = self._runtime.ExecutionMode.ORT_SEQUENTIAL
+        # Threads that keep spinning after an answer steal the cores of whatever runs next.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        return options
+
+    def _open(self, options: Any) -> Any:
+        return self._runtime.InferenceSession(str(self.model_path), options, providers=["CPUExecutionProvider"])
+
+    def _answer(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        logits: np.ndarray = self._session.run(["logits"], arrays)[0]
+        return logits
+
+    def executed(self) -> Executed:
+        """Reads the operator trace of one answer of a second, profiled session."""
+        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+            options = self._options()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "trace")
+            session = self._open(options)
+            ones = np.ones((1, 4), np.int64)
+            session.run(["logits"], {name: np.zeros_like(ones) if name == INPUTS[2] else ones for name in self.variant.inputs})
+            trace = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        nodes = [event["args"] for event in trace if event.get("cat") == "Node" and "op_name" in event["args"]]
+        products = Counter(_operand_precision(node) for node in nodes if _is_product(node["op_name"]))
+        providers = ", ".join(sorted({str(node["provider"]) for node in nodes}))
+        summary = f"onnxruntime {self._runtime.__version__}, {providers}, {_describe(products)}"
+        return Executed(summary, dict(products))
+
+
+class OpenvinoSession(Session):
+    """OpenVINO on the CPU, compiled once for all lengths."""
+
+    def __init__(self, folder: Path, variant: Variant, threads: int) -> None:
+        super().__init__(folder, variant, threads)
+        import openvino
+
+        asked = "bf16" if variant.precision == "bf16" else "f32"
+        self._runtime = openvino
+        self._compiled = openvino.Core().compile_model(
+            str(self.model_path),
+            "CPU",
+            {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": asked},
+        )
+        self._hint: str = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if self._hint != asked:
+            raise RunnerError(f"{folder} needs {asked}, but OpenVINO runs {self._hint} on this CPU")
+        self._request = self._compiled.create_infer_request()
+
+    def _answer(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        for name, array in arrays.items():
+            self._request.set_tensor(name, self._runtime.Tensor(array, shared_memory=True))
+        self._request.infer()
+        # The tensor is the request's own memory: the next answer overwrites it.
+        return np.array(self._request.get_tensor("logits").data, dtype=np.float32)
+
+    def executed(self) -> Executed:
+        """Reads the graph that the CPU plugin made."""
+        products: Counter[str] = Counter()
+        for node in self._compiled.get_runtime_model().get_ordered_ops():
+            info = node.get_rt_info()
+            if _is_product(info["layerType"].astype(str)):
+                products[info["runtimePrecision"].astype(str)] += 1
+        version = self._runtime.__version__.split("-")[0]
+        return Executed(f"openvino {version}, precision hint {self._hint}, {_describe(products)}", dict(products))
+
+
+SESSIONS: dict[str, type[Session]] = {"onnxruntime": OnnxruntimeSession, "openvino": OpenvinoSession}
+
+
+def open_session(folder: str | Path, threads: int | None = None) -> Session:
+    """Loads the compiled model in `folder`.
+
+    Args:
+        folder: Holds `variant.json`, the model and its tokenizer.
+        threads: Threads to use; left out: what the variant says, or else the physical cores.
+
+    Raises:
+        RunnerError: The folder is not a compiled model, its runtime is not installed here, or the runtime
+            refuses the model or the precision.
+    """
+    folder = Path(folder)
+    variant = read_variant(folder)
+    if variant.backend not in SESSIONS:
+        raise RunnerError(f"{folder} is for {variant.backend!r}; this runner knows {', '.join(sorted(SESSIONS))}")
+    strange = [name for name in variant.inputs if name not in INPUTS]
+    if strange:
+        raise RunnerError(f"{folder} needs the inputs {strange}; this runner feeds {', '.join(INPUTS)}")
+    count = threads or variant.threads or usable_cores(describe())
+    try:
+        return SESSIONS[variant.backend](folder, variant, count)
+    except ModuleNotFoundError as error:
+        raise RunnerError(f"{folder} needs {variant.backend}: pip install {variant.backend}") from error
+    except RunnerError:
+        raise
+    except Exception as error:  # the runtimes have no common error type
+        raise RunnerError(f"{variant.backend} cannot load {folder}: {error}") from error
+
+
+def _is_product(operator: str) -> bool:
+    """Whether an executed operator multiplies matrices, by the names that both runtimes use."""
+    return any(part in operator for part in ("MatMul", "Gemm", "FullyConnected", "Attention"))
+
+
+def _operand_precision(node: dict[str, Any]) -> str:
+    """Type of the second operand of a traced onnxruntime node: ``f32``, ``int8``, …"""
+    shapes: list[dict[str, Any]] = node["input_type_shape"]
+    name = next(iter(shapes[1])) if len(shapes) > 1 else "unknown"
+    return {"float": "f32", "float16": "f16", "bfloat16": "bf16", "uint8": "int8"}.get(name, name)
+
+
+def _describe(products: Counter[str]) -> str:
+    counts = ", ".join(f"{count} in {precision}" for precision, count in products.most_common())
+    return f"matrix products: {counts or 'none found'}"

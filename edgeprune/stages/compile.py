@@ -1,0 +1,62 @@
+"""`compile`: one variant of the exported model for one target. The plan adds one per variant."""
+
+from __future__ import annotations
+
+from edgeprune.recipe.schema import BackendVariants, Section, Target
+from edgeprune.stages.contract import Outcome, Stage, Work
+
+__all__ = ["COMPILE", "CompileConfig", "for_target"]
+
+
+class CompileConfig(Section):
+    """What is compiled: filled in by the plan, not by users.
+
+    Attributes:
+        backend: Name of the backend.
+        variant: Precision.
+        target: The target, reduced to what this variant depends on.
+        features: This machine's CPU features when the target is this machine; else empty.
+    """
+
+    backend: str
+    variant: str
+    target: Target
+    features: list[str]
+
+
+def for_target(target: Target, backend: str, variant: str, features: list[str]) -> CompileConfig:
+    """The body for one variant; whatever else the target says does not change what is compiled."""
+    alone = BackendVariants(backend=backend, variants=[variant])
+    reduced = target.model_copy(update={"description": target.name, "backends": [alone], "speeds_up": []})
+    return CompileConfig(backend=backend, variant=variant, target=reduced, features=features)
+
+
+def apply(work: Work) -> Outcome:
+    """Compile into the output folder."""
+    from edgeprune import backends
+
+    config: CompileConfig = work.config
+    compiled = backends.compile_variant(
+        config.backend,
+        work.inputs["onnx"],
+        config.variant,
+        config.target,
+        work.output,
+        max_length=work.sections["model.max_length"],
+    )
+    record = {"file_bytes": compiled.file_bytes, "executed": compiled.executed, "notes": list(compiled.notes)}
+    return Outcome(record=record)
+
+
+COMPILE = Stage(
+    name="compile",
+    summary="one variant for one target",
+    config=CompileConfig,
+    apply=apply,
+    requires=("onnx",),
+    provides=("compiled",),
+    reads=("model.max_length",),
+    ensures=("variant.json", "tokenizer.json"),
+    code=("stages.compile", "backends", "runner"),
+    in_recipe=False,
+)

@@ -1,0 +1,147 @@
+"""`finetune`: the pre-trained encoder becomes the original: dense, FP32, trained for the task."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from edgeprune.recipe.schema import Section, Share
+from edgeprune.stages.contract import Outcome, Stage, Work
+
+__all__ = ["FINETUNE", "FinetuneConfig"]
+
+
+class FinetuneConfig(Section):
+    """How the original is trained."""
+
+    epochs: float = Field(gt=0, le=1000, description="Passes over the training data; may be a fraction.")
+    learning_rate: float = Field(gt=0, lt=1, description="Peak rate of AdamW.")
+    batch_size: int = Field(32, ge=1, le=65536, description="Examples a step.")
+    weight_decay: float = Field(0.01, ge=0, description="Decoupled; not on biases and LayerNorm.")
+    warmup: Share = Field(0.06, description="Share of all steps over which the rate rises.")
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    label_smoothing: Share = Field(0.0, description="Share of the target spread over all classes.")
+    max_grad_norm: float = Field(1.0, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="`auto`: bf16 autocast where the processor has it. Weights are FP32 always."
+    )
+    checkpoint_steps: int = Field(500, ge=1, description="A killed run loses at most this many steps.")
+
+
+def resolve(config: FinetuneConfig) -> FinetuneConfig:
+    """`auto` replaced by this machine's precision: it decides the weights, so it belongs in the key."""
+    from edgeprune.training.fitting import resolve_precision
+
+    return config.model_copy(update={"precision": resolve_precision(config.precision)})
+
+
+def apply(work: Work) -> Outcome:
+    """Train, score on the validation examples, save as a Hugging Face folder."""
+    import transformers
+
+    from edgeprune.tasks.encoding import encode
+    from edgeprune.tasks.examples import Examples
+    from edgeprune.tasks.scoring import decode, score
+    from edgeprune.training.fitting import Settings, fit, quiet_libraries
+    from edgeprune.training.predicting import logits_of
+
+    quiet_libraries()
+    transformers.set_seed(work.seed)
+    config: FinetuneConfig = work.config
+    max_length: int = work.sections["model.max_length"]
+    train = Examples.load(work.inputs["data"] / "train")
+    validation = Examples.load(work.inputs["data"] / "validation")
+    tokenizer, model, notes = _load(work.assets["model"], train.classes)
+    encoded = encode(tokenizer, train, max_length)
+    if encoded.truncated:
+        notes.append(f"{encoded.truncated:,} of {len(train):,} training texts are cut at {max_length} tokens")
+    settings = Settings(**config.model_dump(), seed=work.seed)
+    pad_id = tokenizer.pad_token_id
+    fitted = fit(
+        model, encoded, train.labels, settings, pad_id=pad_id, scratch=work.scratch, progress=work.progress
+    )
+    model = model.cpu().float()
+    answers, _ = decode(logits_of(model, encode(tokenizer, validation, max_length), pad_id=pad_id))
+    scores = score(answers, validation.labels, len(validation.classes))
+    model.save_pretrained(work.output)
+    tokenizer.save_pretrained(work.output)
+    record = {
+        "quality": asdict(scores),
+        "steps": fitted.steps,
+        "curve": fitted.curve,
+        "precision": config.precision,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "encoder": describe_encoder(model.config),
+    }
+    return Outcome(record=record, notes=notes)
+
+
+def _load(path: Path, names: tuple[str, ...]) -> tuple[Any, Any, list[str]]:
+    """Tokenizer and classifier from a pre-trained folder; what its weights did not cover, as notes."""
+    import transformers
+
+    from edgeprune.errors import EdgepruneError, UnsupportedError
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+            path,
+            num_labels=len(names),
+            id2label=dict(enumerate(names)),
+            label2id={name: index for index, name in enumerate(names)},
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UnsupportedError(
+            f"the model cannot be loaded: {str(error).splitlines()[0]}",
+            where=str(path),
+            hint="it must be a Hugging Face encoder with config.json, model.safetensors and tokenizer.json",
+        ) from error
+    if tokenizer.pad_token_id is None:
+        raise EdgepruneError("the tokenizer has no padding token", where=str(path))
+    head = model.base_model_prefix
+    new = [name for name in info["missing_keys"] if name.startswith(head)]
+    notes = (
+        [f"weights that the pre-trained model lacks, set at random: {', '.join(sorted(new))}"] if new else []
+    )
+    resized = [str(item[0]) for item in info["mismatched_keys"]]
+    if resized:
+        notes.append(f"weights of another shape than the task needs, set anew: {', '.join(sorted(resized))}")
+    return tokenizer, model, notes
+
+
+def describe_encoder(config: Any) -> str:
+    """Architecture and size in words, from a Hugging Face config."""
+    parts = [config.model_type]
+    for name, words in (
+        ("num_hidden_layers", "{} layers"),
+        ("hidden_size", "hidden {}"),
+        ("num_attention_heads", "{} heads"),
+        ("intermediate_size", "FFN {}"),
+    ):
+        value = getattr(config, name, None)
+        if value is not None:
+            parts.append(words.format(value))
+    return ", ".join(parts)
+
+
+FINETUNE = Stage(
+    name="finetune",
+    summary="train the dense original for the task",
+    config=FinetuneConfig,
+    apply=apply,
+    requires=("data",),
+    provides=("model", "original"),
+    assets=("model",),
+    reads=("model.max_length",),
+    seeded=True,
+    ensures=("model.safetensors", "config.json", "tokenizer.json"),
+    code=("stages.finetune", "training", "tasks"),
+    libraries=("torch", "transformers", "accelerate", "tokenizers"),
+    resolve=resolve,
+)

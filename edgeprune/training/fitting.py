@@ -1,0 +1,211 @@
+"""Fitting a model to encoded examples with transformers' Trainer.
+
+What is ours: the order of batches (a function of seed and epoch), sealed checkpoints, and plain
+progress. A run that was killed and resumed gives the same weights, to the bit, as one that was not:
+the sampler has no state, dropout's random state is in the checkpoint, and the loss curve is logged at
+steps that divide the checkpoint interval.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgeprune.training.batching import LengthGroupedOrder
+from edgeprune.training.checkpoints import newest_whole, seal
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgeprune.tasks.encoding import Encoded
+
+__all__ = ["Fitted", "Precision", "Settings", "fit", "quiet_libraries", "resolve_precision"]
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        epochs: Passes over the data; may be a fraction.
+        batch_size: Examples a step.
+        learning_rate: Peak rate of AdamW.
+        weight_decay: Decoupled, on matrices only (biases and LayerNorm are left alone).
+        warmup: Share of all steps over which the rate rises from 0.
+        schedule: How the rate falls afterwards.
+        label_smoothing: Share of the target spread over all classes.
+        max_grad_norm: Gradients are scaled down to this norm.
+        precision: `bf16` runs the matrix products under autocast; weights stay FP32.
+        checkpoint_steps: Steps between checkpoints.
+        seed: Of batches and dropout.
+    """
+
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    schedule: Literal["linear", "cosine", "constant"]
+    label_smoothing: float
+    max_grad_norm: float
+    precision: Precision
+    checkpoint_steps: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training was.
+
+    Attributes:
+        steps: Optimizer steps.
+        curve: (step, mean loss since the point before), about ten points a checkpoint interval.
+        resumed_from: Step of the checkpoint that this process went on from; 0 when it began anew.
+    """
+
+    steps: int
+    curve: list[tuple[int, float]]
+    resumed_from: int
+
+
+def resolve_precision(wanted: Literal["auto", "fp32", "bf16"]) -> Precision:
+    """What `auto` means here: bf16 where the processor multiplies it natively, else fp32."""
+    if wanted != "auto":
+        return wanted
+    from edgeprune.runner.cpu import describe
+
+    features = set(describe().features)
+    return "bf16" if features & {"avx512_bf16", "amx_bf16", "bf16"} else "fp32"
+
+
+def quiet_libraries() -> None:
+    """Keep transformers' and datasets' own bars and advice off the terminal; ours say what matters."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def fit(
+    model: torch.nn.Module,
+    encoded: Encoded,
+    labels: Sequence[int],
+    settings: Settings,
+    *,
+    pad_id: int,
+    scratch: Path,
+    progress: Callable[..., None],
+) -> Fitted:
+    """Train a classification model in place.
+
+    Args:
+        model: Takes `input_ids`, `attention_mask`, (`token_type_ids`,) `labels`, gives `.loss`, `.logits`.
+        encoded: Token ids of the n training examples.
+        labels: Their class ids, [n].
+        settings: How.
+        pad_id: Token id that fills short rows.
+        scratch: Folder of checkpoints; a whole one in it is gone on from.
+        progress: Called with step, total and loss.
+    """
+    import transformers
+
+    checkpoints = scratch / "checkpoints"
+    start = newest_whole(checkpoints)
+    trainer = _trainer(model, encoded, labels, settings, pad_id, checkpoints)
+    for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
+        trainer.remove_callback(callback)
+    trainer.add_callback(_seal_and_tell(progress))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*pin_memory.*|mtime may not be reliable.*")
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    curve = [
+        (int(entry["step"]), float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry
+    ]
+    return Fitted(trainer.state.global_step, curve, int(start.name.rpartition("-")[2]) if start else 0)
+
+
+def _trainer(
+    model: Any, encoded: Encoded, labels: Sequence[int], settings: Settings, pad_id: int, checkpoints: Path
+) -> Any:
+    import torch
+    import transformers
+
+    from edgeprune.tasks.encoding import collate
+
+    order = LengthGroupedOrder(encoded.lengths.tolist(), settings.batch_size, settings.seed)
+
+    class OrderedTrainer(transformers.Trainer):  # type: ignore[misc]
+        """The Trainer with our order of batches."""
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return order
+
+    def batch(indices: list[int]) -> dict[str, torch.Tensor]:
+        arrays = collate(encoded, indices, pad_id)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors["labels"] = torch.tensor([labels[index] for index in indices])
+        return tensors
+
+    arguments = transformers.TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_ratio=settings.warmup,
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
+        label_smoothing_factor=settings.label_smoothing,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=settings.precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        optim="adamw_torch_fused",
+        seed=settings.seed,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_steps,
+        save_total_limit=2,  # the older one stays until the newer one is sealed
+        logging_strategy="steps",
+        logging_steps=_divisor(settings.checkpoint_steps, 10),
+        eval_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )
+    indices = list(range(len(encoded)))
+    return OrderedTrainer(model=model, args=arguments, train_dataset=indices, data_collator=batch)
+
+
+def _divisor(interval: int, parts: int) -> int:
+    """The smallest divisor of `interval` that cuts it into at most `parts` pieces.
+
+    Logged losses are means since the last log; only when every checkpoint falls on a log is the curve
+    of a resumed run that of an uninterrupted one.
+    """
+    return next(step for step in range(max(1, interval // parts), interval + 1) if interval % step == 0)
+
+
+def _seal_and_tell(progress: Callable[..., None]) -> Any:
+    import transformers
+
+    class SealAndTell(transformers.TrainerCallback):  # type: ignore[misc]
+        """Seals each checkpoint; tells each step and the last logged loss."""
+
+        loss: float | None = None
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any) -> None:
+            self.loss = (logs or {}).get("loss", self.loss)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            progress(step=state.global_step, total=state.max_steps, loss=self.loss)
+
+        def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    return SealAndTell()

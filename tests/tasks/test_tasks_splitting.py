@@ -1,0 +1,92 @@
+"""Laws of the split."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeprune.tasks.splitting import hold_out_groups, hold_out_rows
+
+SHARES = st.floats(0.01, 0.99)
+SEEDS = st.integers(0, 2**32)
+GROUPS = st.lists(st.sampled_from("abcdefghij"), min_size=2, max_size=60).filter(lambda g: len(set(g)) > 1)
+
+
+@given(st.integers(2, 500), SHARES, SEEDS)
+def test_rows_held_out_are_the_share_and_in_order(rows: int, share: float, seed: int) -> None:
+    held = hold_out_rows(rows, share, seed)
+    assert held == sorted(set(held))
+    assert set(held) < set(range(rows))
+    assert len(held) == min(max(round(share * rows), 1), rows - 1)
+    assert held == hold_out_rows(rows, share, seed)
+
+
+@given(GROUPS, SHARES, SEEDS)
+def test_no_group_is_on_both_sides_and_neither_side_is_empty(
+    groups: list[str], share: float, seed: int
+) -> None:
+    held = set(hold_out_groups(groups, share, seed))
+    inside = {groups[index] for index in held}
+    outside = {group for index, group in enumerate(groups) if index not in held}
+    assert not inside & outside
+    assert inside
+    assert outside
+    assert inside | outside == set(groups)
+
+
+@given(GROUPS, SHARES, SEEDS)
+def test_group_split_misses_the_share_by_less_than_the_largest_group(
+    groups: list[str], share: float, seed: int
+) -> None:
+    held = len(hold_out_groups(groups, share, seed))
+    assert abs(held - share * len(groups)) <= max(Counter(groups).values())
+
+
+@given(GROUPS, SHARES, SEEDS, st.permutations("abcdefghij"))
+def test_group_split_depends_on_which_rows_go_together_not_on_names(
+    groups: list[str], share: float, seed: int, names: list[str]
+) -> None:
+    renamed = [names["abcdefghij".index(group)] for group in groups]
+    assert hold_out_groups(groups, share, seed) == hold_out_groups(renamed, share, seed)
+
+
+def test_nothing_to_split() -> None:
+    assert hold_out_rows(1, 0.5, 0) == []
+    assert hold_out_groups(["a", "a", "a"], 0.5, 0) == []
+
+
+def test_groups_too_large_for_the_share_give_the_smallest() -> None:
+    groups = ["a"] * 60 + ["b"] * 40
+    assert hold_out_groups(groups, 0.01, 3) == list(range(60, 100))
+
+
+def test_the_draw_is_the_same_on_every_machine() -> None:
+    assert hold_out_rows(20, 0.25, 0) == PINNED_ROWS
+    assert hold_out_groups([str(index // 3) for index in range(30)], 0.3, 7) == PINNED_GROUPS
+
+
+def test_the_draw_does_not_depend_on_the_hash_seed() -> None:
+    program = (
+        "from edgeprune.tasks.splitting import hold_out_groups;"
+        "print(hold_out_groups([str(i // 3) for i in range(30)], 0.3, 7))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert outputs == {f"{PINNED_GROUPS}\n"}
+
+
+PINNED_ROWS = [3, 5, 7, 12, 15]
+PINNED_GROUPS = [9, 10, 11, 18, 19, 20, 24, 25, 26]

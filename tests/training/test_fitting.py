@@ -1,0 +1,156 @@
+"""The loop: resumed equals uninterrupted, to the bit; only whole checkpoints are gone on from."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeprune.tasks.encoding import Encoded
+from edgeprune.training.checkpoints import newest_whole, seal
+from edgeprune.training.fitting import Settings, fit
+
+
+def _encoded(count: int = 60) -> tuple[Encoded, list[int]]:
+    random = np.random.default_rng(0)
+    rows = [[2, *random.integers(5, 90, size=random.integers(3, 12)).tolist(), 3] for _ in range(count)]
+    labels = [int(sum(row) % 2) for row in rows]
+    lengths = np.array([len(row) for row in rows])
+    return Encoded(rows, [[0] * len(row) for row in rows], lengths, 0, 16), labels
+
+
+def _settings(**changes: object) -> Settings:
+    values: dict[str, object] = {
+        "epochs": 2,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.01,
+        "warmup": 0.1,
+        "schedule": "linear",
+        "label_smoothing": 0.0,
+        "max_grad_norm": 1.0,
+        "precision": "fp32",
+        "checkpoint_steps": 4,
+        "seed": 3,
+    }
+    return Settings(**(values | changes))  # type: ignore[arg-type]
+
+
+def _model():
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=100,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    return BertForSequenceClassification(config)
+
+
+def _digest(model) -> str:
+    state = model.state_dict()
+    return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()
+
+
+class _Killed(Exception):
+    pass
+
+
+def _killer(step: int):
+    def progress(**numbers: object) -> None:
+        if numbers["step"] == step:
+            raise _Killed
+
+    return progress
+
+
+def _quiet(**numbers: object) -> None:
+    return None
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    import transformers
+
+    encoded, labels = _encoded()
+    transformers.set_seed(3)
+    model = _model()
+    folder = tmp_path_factory.mktemp("whole")
+    fitted = fit(model, encoded, labels, _settings(), pad_id=0, scratch=folder, progress=_quiet)
+    return _digest(model), fitted
+
+
+@pytest.mark.parametrize("step", [3, 4, 7, 8, 11, 15, 16])
+def test_resumed_equals_uninterrupted(uninterrupted, tmp_path: Path, step: int) -> None:
+    import transformers
+
+    encoded, labels = _encoded()
+    transformers.set_seed(3)
+    with pytest.raises(_Killed):
+        fit(_model(), encoded, labels, _settings(), pad_id=0, scratch=tmp_path, progress=_killer(step))
+    transformers.set_seed(99)  # what a new process's random state is must not matter
+    model = _model()
+    fitted = fit(model, encoded, labels, _settings(), pad_id=0, scratch=tmp_path, progress=_quiet)
+    digest, whole = uninterrupted
+    assert _digest(model) == digest
+    assert fitted.curve == whole.curve
+    assert fitted.steps == whole.steps == 16
+    # the checkpoint of step s is written after step s was told, so a kill at s leaves that of the last multiple below
+    assert fitted.resumed_from == (step - 1) // 4 * 4
+
+
+def test_a_finished_training_is_not_repeated(uninterrupted, tmp_path: Path) -> None:
+    import transformers
+
+    encoded, labels = _encoded()
+    transformers.set_seed(3)
+    fit(_model(), encoded, labels, _settings(), pad_id=0, scratch=tmp_path, progress=_quiet)
+    steps: list[object] = []
+    model = _model()
+    again = fit(
+        model,
+        encoded,
+        labels,
+        _settings(),
+        pad_id=0,
+        scratch=tmp_path,
+        progress=lambda **numbers: steps.append(numbers["step"]),
+    )
+    assert steps == []
+    assert again.resumed_from == 16
+    assert again.curve == uninterrupted[1].curve
+    assert _digest(model) == uninterrupted[0]
+
+
+def test_other_seed_gives_other_weights(uninterrupted, tmp_path: Path) -> None:
+    import transformers
+
+    encoded, labels = _encoded()
+    transformers.set_seed(3)
+    model = _model()
+    fit(model, encoded, labels, _settings(seed=4), pad_id=0, scratch=tmp_path, progress=_quiet)
+    assert _digest(model) != uninterrupted[0]
+
+
+def test_only_sealed_checkpoints_count(tmp_path: Path) -> None:
+    for step in (5, 10, 15):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"x" * step)
+    seal(tmp_path / "checkpoint-5")
+    seal(tmp_path / "checkpoint-10")
+    assert newest_whole(tmp_path) == tmp_path / "checkpoint-10"
+    assert not (tmp_path / "checkpoint-15").exists(), "half a checkpoint is thrown away"
+    (tmp_path / "checkpoint-10" / "model.safetensors").write_bytes(b"x")
+    assert newest_whole(tmp_path) == tmp_path / "checkpoint-5"
+
+
+def test_no_checkpoints(tmp_path: Path) -> None:
+    assert newest_whole(tmp_path / "nowhere") is None
