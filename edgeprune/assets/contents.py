@@ -40,7 +40,7 @@ MODEL_FILES = (
 """Patterns of the files, at the top of a repository, that a model needs. None can hold code."""
 
 PICKLED_FILES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
-"""Patterns of weight files that run code when they are loaded; named in errors, never fetched from the Hub."""
+"""Patterns of weight files that run code when loaded; named in errors, never fetched from the Hub."""
 
 
 @dataclass(frozen=True)

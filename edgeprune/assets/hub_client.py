@@ -130,19 +130,26 @@ def _explain(error: Exception, request: dict[str, Any]) -> _NotServedError:
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return _NotServedError(f"{repo} has no revision {revision!r}", "name a branch, a tag or a commit")
-    if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
-        return _NotServedError(f"the Hub answers HTTP {error.response.status_code}: {_first_line(error)}")
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return _NotServedError(f"the Hub answers HTTP {status}: {_first_line(error)}")
     library = type(error).__module__.partition(".")[0]
     if library in _NETWORK_LIBRARIES or isinstance(error, (ConnectionError, TimeoutError)):
-        what = f"{type(error).__name__}: {_first_line(error)}"
         return _UnreachableError(
-            f"the Hub cannot be reached at {constants.ENDPOINT}: {what}",
+            f"the Hub cannot be reached at {constants.ENDPOINT}: {_first_line(_root(error))}",
             "check the network, or set HF_ENDPOINT to a mirror",
         )
     return _NotServedError(f"{type(error).__name__}: {_first_line(error)}")
 
 
-def _first_line(error: Exception) -> str:
+def _root(error: BaseException) -> BaseException:
+    """The exception that it began with, e.g. the refused connection under three layers of wrapping."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    return error
+
+
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else ""
 

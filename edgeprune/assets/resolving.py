@@ -84,6 +84,8 @@ def resolve(
             say(f"{source.uri}: {failure.reason}")
             if failure.hint and failure.hint not in hints:
                 hints.append(failure.hint)
+    if refresh and _survey(parsed, kind, cache, base).asset is not None:
+        hints.append("what was fetched before is still there: leave out the refresh to use it")
     listing = "".join(f"\n  {attempt}" for attempt in tried)
     raise AssetError(f"no source of this {kind} could be used:{listing}", hint="; ".join(hints))
 

@@ -138,7 +138,8 @@ def compile_variant(
     try:
         executed = open_session(output).executed()
     except RunnerError as error:
-        raise UnsupportedError(f"the compiled model cannot be loaded: {error}", where=f"{backend}/{variant}") from error
+        message = f"the compiled model cannot be loaded: {error}"
+        raise UnsupportedError(message, where=f"{backend}/{variant}") from error
     return CompiledVariant(output, written, executed.summary)
 
 

@@ -126,7 +126,8 @@ def copy_tokenizer(source: Path, output: Path) -> None:
     """
     path = source / "tokenizer.json"
     if not path.is_file():
-        raise EdgepruneError("the exported model has no tokenizer.json", where=str(source), hint="export it again")
+        message = "the exported model has no tokenizer.json"
+        raise EdgepruneError(message, where=str(source), hint="export it again")
     shutil.copyfile(path, output / path.name)
 
 
@@ -135,9 +136,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EdgepruneError(
-            f"the exported model's config.json cannot be read: {error}", where=str(folder), hint="export it again"
-        ) from error
+        message = f"the exported model's config.json cannot be read: {error}"
+        raise EdgepruneError(message, where=str(folder), hint="export it again") from error
     return config
 
 

@@ -12,8 +12,9 @@ from edgeprune.runner.cpu import Cpu
 
 __all__ = ["Onnxruntime"]
 
-# Embedding tables are most of a small encoder: with them in INT8 MiniLM-L6 takes 23 MB instead of 59, at
-# the same speed and with the same share of changed answers (benchmarks: fewer than one in a thousand apart).
+# Embedding tables are most of a small encoder. Measured on MiniLM-L6 with a linear head on frozen features,
+# SST-2 validation: with the tables in INT8 the file has 23 MB instead of 59, latency is equal within 1 %, and
+# 830 of 872 answers are those of FP32, against 828 with the tables left in FP32.
 QUANTIZED_OPERATORS = ["MatMul", "Gather"]
 
 
@@ -22,7 +23,8 @@ class Onnxruntime:
 
     The graph is left as exported: the session optimises it for the CPU that it finds, so the files fit
     every architecture. Fusing attention beforehand (`onnxruntime.transformers.optimizer`) was measured on
-    MiniLM-L6 and was slower: 0.97×, 0.94× and 0.91× at real, 64 and 128 tokens in FP32, about 0.9× in INT8.
+    MiniLM-L6, one thread, x86 with VNNI, and was slower: 0.96×, 0.94× and 0.91× the speed at real lengths, 64
+    and 128 tokens in FP32; 0.95×, 0.90× and 0.88× in INT8.
     """
 
     def refusal(self, variant: str, target: Target, cpu: Cpu) -> str | None:
@@ -42,7 +44,7 @@ class Onnxruntime:
 
 def _copy_model(source: Path, output: Path) -> dict[str, str]:
     """Copies the model; one above 2 GB has its weights in files beside it, named after it."""
-    files = {}
+    files: dict[str, str] = {}
     for path in sorted(source.glob("model.onnx*")):
         shutil.copyfile(path, output / path.name)
         files["model" if path.name == "model.onnx" else f"weights-{len(files)}"] = path.name
@@ -71,7 +73,7 @@ def _quantize(request: Request) -> list[str]:
         )
     bits = 7 if narrow else 8
     notes = [
-        f"linear layers: weights symmetric INT{bits} per output channel, activations UINT8 per tensor while running",
+        f"linear layers: weights symmetric INT{bits} per output channel, activations UINT8 while running",
         "embedding tables: UINT8 per table",
     ]
     if narrow:

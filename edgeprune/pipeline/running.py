@@ -23,7 +23,7 @@ from edgeprune.pipeline.rundir import RunFolder
 from edgeprune.pipeline.store import Artifact, ArtifactStore
 from edgeprune.recipe.loading import Recipe, load_recipe, load_target
 from edgeprune.recipe.schema import Target
-from edgeprune.report.model import Report
+from edgeprune.report.model import Note, Report
 from edgeprune.stages.contract import Outcome, Work
 
 __all__ = ["Made", "RunResult", "load", "plan", "run", "target", "versions"]
@@ -48,7 +48,7 @@ class RunResult:
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """A checked recipe, with the schemas of all stages (see `recipe.loading.load_recipe`)."""
-    return load_recipe(path, stages.recipe_stages(), overrides)
+    return load_recipe(path, stages.recipe_stages(), overrides, check_source=assets.check)
 
 
 def plan(recipe: Recipe, cache: Path) -> Plan:
@@ -105,8 +105,11 @@ def run(
     folder.write_plan(full)
     ids = [node.id for node in full.nodes]
     log("run_started", recipe=recipe.shell.name, run_id=folder.id, nodes=ids)
-    made = _make_all(full, ArtifactStore(cache), log)
-    report = assemble(full, made, folder.id, started=started, command=command)
+    remarks: list[Note] = []
+    made = _make_all(full, ArtifactStore(cache), log, remarks)
+    report = assemble(
+        full, made, folder.id, started=started, command=command, versions=versions(), notes=remarks
+    )
     folder.finish(report, {name: item.artifact.path for name, item in made.items()})
     log("run_finished", verdict=report.verdict, exit_code=report.exit_code, seconds=report.seconds)
     return RunResult(report=report, folder=folder.path, exit_code=report.exit_code)
@@ -130,11 +133,11 @@ def _fetch(recipe: Recipe, cache: Path, log: EventLog, refresh: bool) -> dict[st
     return found
 
 
-def _make_all(full: Plan, store: ArtifactStore, log: EventLog) -> dict[str, Made]:
+def _make_all(full: Plan, store: ArtifactStore, log: EventLog, remarks: list[Note]) -> dict[str, Made]:
     made: dict[str, Made] = {}
     for index, node in enumerate(full.nodes):
         try:
-            made[node.id] = _make(node, index, full, made, store, log)
+            made[node.id] = _make(node, index, full, made, store, log, remarks)
         except BaseException as error:
             log("run_failed", id=node.id, message=str(error) or type(error).__name__)
             if isinstance(
@@ -163,7 +166,13 @@ def _named(error: Exception, node: Node, completed: list[str]) -> EdgepruneError
 
 
 def _make(
-    node: Node, index: int, full: Plan, made: Mapping[str, Made], store: ArtifactStore, log: EventLog
+    node: Node,
+    index: int,
+    full: Plan,
+    made: Mapping[str, Made],
+    store: ArtifactStore,
+    log: EventLog,
+    remarks: list[Note],
 ) -> Made:
     """Find a node's artifact, or make and publish it while holding its lock."""
     name, key = node.stage.name, node.key
@@ -174,7 +183,9 @@ def _make(
             log("node_cached", id=node.id, seconds=found.seconds)
             return Made(found, cached=True)
         if store.path(name, key).exists():
-            log("note", where=node.id, text="its artifact in the cache is damaged; it is made again")
+            text = "its artifact in the cache was damaged, so it was made again"
+            log("note", where=node.id, text=text)
+            remarks.append(Note(where=node.id, text=text))
         log("node_started", id=node.id, stage=name, index=index, total=len(full.nodes))
         artifact = _apply(node, full, made, store, log)
         log("node_finished", id=node.id, seconds=artifact.seconds)

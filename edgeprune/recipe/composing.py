@@ -96,53 +96,53 @@ def _override(document: Document, text: str) -> None:
         raise UsageError(
             f"--set {text!r}: the value is not valid YAML", hint=str(error).splitlines()[0]
         ) from error
-    node: Any = document.data
-    key: KeyPath = ()
-    for position, part in enumerate(parts):
-        last = position == len(parts) - 1
-        if isinstance(node, list):
-            index, node = _enter_list(node, part, key, text)
-            key = (*key, index)
-            if isinstance(node, dict) and part in node:  # a stage, named: step over its one-key mapping
-                key = (*key, part)
-                if last:
-                    document.data = _replaced(document.data, key, value)
-                node = node[part] if node[part] is not None else {}
-            elif last:
-                document.data = _replaced(document.data, key, value)
-            continue
-        if not isinstance(node, dict):
-            raise UsageError(
-                f"--set {text!r}: {'.'.join(map(str, key))} is {node!r}, it has no key {part!r}",
-                hint="set the whole value, or check the key path with `edgeprune plan`",
-            )
-        key = (*key, part)
-        if last:
-            document.data = _replaced(document.data, key, value)
-        else:
-            node = node.get(part, {})
+    key = _key_path(document.data, parts, text)
+    document.data = _replaced(document.data, key, value)
     _forget(document.places, key)
     document.places[key] = f"--set {text}"
 
 
-def _enter_list(items: list[Any], part: str, key: KeyPath, text: str) -> tuple[int, Any]:
-    """The item of a list that `part` means: an index, or the name of a one-key mapping (a stage)."""
+def _key_path(data: Any, parts: Sequence[str], text: str) -> KeyPath:
+    """The path that dotted words mean in a document; keys that are not there yet are allowed."""
+    node: Any = data
+    key: KeyPath = ()
+    for part in parts:
+        if isinstance(node, list):
+            index = _index(node, part, key, text)
+            node, key = node[index], (*key, index)
+            if isinstance(node, str):
+                node = {node: {}}  # `- export` is `- export: {}`
+            if part.isdigit():
+                continue
+        if node is None:
+            node = {}
+        if not isinstance(node, dict):
+            raise UsageError(
+                f"--set {text!r}: {'.'.join(map(str, key))} is {node!r}, it has no key {part!r}",
+                hint="set the whole value, or look the key path up in the recipe",
+            )
+        node, key = node.get(part, {}), (*key, part)
+    return key
+
+
+def _index(items: list[Any], part: str, key: KeyPath, text: str) -> int:
+    """The item of a list that `part` means: an index, or the name of a stage."""
     if part.isdigit() and int(part) < len(items):
-        return int(part), items[int(part)]
-    named = [index for index, item in enumerate(items) if isinstance(item, dict) and part in item]
+        return int(part)
+    names = [item if isinstance(item, str) else next(iter(item or {}), "") for item in items]
+    named = [index for index, name in enumerate(names) if name == part]
     where = ".".join(map(str, key))
     if len(named) == 1:
-        return named[0], items[named[0]]
+        return named[0]
     if len(named) > 1:
         raise UsageError(
             f"--set {text!r}: {where} has {part!r} {len(named)} times",
             hint=f"name one by its index: {', '.join(f'{where}.{index}' for index in named)}",
         )
-    names = [str(next(iter(item))) for item in items if isinstance(item, dict) and item]
     close = get_close_matches(part, names, n=1)
     raise UsageError(
         f"--set {text!r}: {where} has no {part!r}",
-        hint=f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(names) or 'nothing named'}",
+        hint=f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(filter(None, names)) or 'nothing named'}",
     )
 
 

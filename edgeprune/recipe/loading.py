@@ -1,12 +1,12 @@
 """Recipes and targets from files: found, composed, checked as a whole.
 
 The schema of each stage's body comes from the caller (`stage_configs`), because stages lie above this
-room; the tests and the pipeline pass `edgeprune.stages.recipe_stages()`.
+room, and so does the check of asset addresses; `pipeline.running.load` passes both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from edgeprune.errors import Problem, RecipeError, UsageError
 from edgeprune.recipe.checking import check, suggest
 from edgeprune.recipe.composing import compose
-from edgeprune.recipe.document import Document
+from edgeprune.recipe.document import Document, KeyPath
 from edgeprune.recipe.schema import RecipeShell, Section, Target
 
 __all__ = [
@@ -43,7 +43,7 @@ class StageEntry:
 
     name: str
     config: Section
-    key: tuple[str | int, ...]
+    key: KeyPath
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,22 @@ class Recipe:
         return RecipeError(self.document.locate(problems))
 
 
+SourceCheck = Callable[[str, str, KeyPath], Problem | None]
+
+
 def load_recipe(
-    path: Path, stage_configs: Mapping[str, type[Section]], overrides: Sequence[str] = ()
+    path: Path,
+    stage_configs: Mapping[str, type[Section]],
+    overrides: Sequence[str] = (),
+    *,
+    check_source: SourceCheck = lambda uri, kind, key: None,
 ) -> Recipe:
     """Read and check a recipe.
 
     Args:
         path: The YAML file.
         stage_configs: Name of each stage that a recipe may list, and the schema of its body.
+        check_source: What is wrong with the address of an asset: (uri, `model` or `dataset`, key) to a problem.
         overrides: ``--set`` texts.
 
     Raises:
@@ -92,7 +100,7 @@ def load_recipe(
     document = compose(path, overrides)
     shell, problems = check(RecipeShell, document.data)
     stages, stage_problems = _check_stages(document.data.get("stages"), stage_configs)
-    problems = [*problems, *stage_problems, *_check_sources(document.data)]
+    problems = [*problems, *stage_problems, *_check_sources(document.data, check_source)]
     if problems or shell is None:
         raise RecipeError(document.locate(problems))
     return Recipe(shell=shell, stages=tuple(stages), document=document)
@@ -106,7 +114,7 @@ def _check_stages(
     if not isinstance(items, list):
         return [], []  # the shell's own check has said so
     for index, item in enumerate(items):
-        key: tuple[str | int, ...] = ("stages", index)
+        key: KeyPath = ("stages", index)
         if isinstance(item, str):
             item = {item: {}}  # `- export` is `- export: {}`
         if not isinstance(item, dict) or len(item) != 1:
@@ -125,10 +133,8 @@ def _check_stages(
     return entries, problems
 
 
-def _check_sources(data: Mapping[str, Any]) -> list[Problem]:
+def _check_sources(data: Mapping[str, Any], check_source: SourceCheck) -> list[Problem]:
     """Malformed asset addresses are found here, not after an hour of training."""
-    from edgeprune import assets
-
     problems: list[Problem] = []
     for section, name, kind in (
         ("model", "source", "model"),
@@ -139,10 +145,9 @@ def _check_sources(data: Mapping[str, Any]) -> list[Problem]:
         value = body.get(name) if isinstance(body, dict) else None
         listed = isinstance(value, list)
         for index, uri in enumerate(value if listed else [value]):
-            complaint = assets.check(uri, kind) if isinstance(uri, str) else None
-            if complaint:
-                key: tuple[str | int, ...] = (section, name, index) if listed else (section, name)
-                problems.append(Problem(key, complaint))
+            key: KeyPath = (section, name, index) if listed else (section, name)
+            problem = check_source(uri, kind, key) if isinstance(uri, str) else None
+            problems += [problem] if problem else []
     return problems
 
 
@@ -190,7 +195,7 @@ def _unknown_variants(target: Target, known: Mapping[str, Sequence[str]]) -> lis
     """A mistyped variant is a mistake to mend, not a precision that this machine lacks."""
     problems = []
     for index, entry in enumerate(target.backends):
-        key: tuple[str | int, ...] = ("backends", index)
+        key: KeyPath = ("backends", index)
         if entry.backend not in known:
             hint = suggest(entry.backend, list(known))
             problems.append(Problem((*key, "backend"), f"there is no backend {entry.backend!r}", hint))

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeprune.report import content
+from edgeprune.report import content, tables
 from edgeprune.report.formatting import minutes, moment, plain, short_hash, to_ascii
 from edgeprune.report.model import Report, TargetRow
 
@@ -93,7 +93,7 @@ class _Writer:
 
     def _verdict(self, target: TargetRow) -> RenderableType:
         label = content.verdict(target.verdict)
-        lines = [self._text(f"{plain(target.name)}: {plain(target.reason)}")]
+        lines = [self._text(f"{plain(target.name)}: {content.reason(target)}")]
         figures = content.headline(target, self._report.metric)
         if figures:
             lines.append(self._text(" · ".join(f"{name} {value}" for name, value in figures), "dim"))
@@ -106,15 +106,15 @@ class _Writer:
         if target.device is not None:
             yield self._text(content.device(target.device), "dim")
         yield Text()
-        yield self._text(content.candidates_caption(self._report, target), "italic")
+        yield self._text(tables.candidates_caption(self._report, target), "italic")
         yield Text()
         yield self._candidates(target)
         yield Text()
         yield self._reasons(target)
-        groups = content.latency_groups(target)
+        groups = tables.latency_groups(target)
         if groups:
             yield Text()
-            yield self._text(content.latency_caption(target), "italic")
+            yield self._text(tables.latency_caption(target), "italic")
         for group in groups:
             yield Text()
             yield self._text(f"{group.length} ({group.calls})", "bold")
@@ -132,7 +132,7 @@ class _Writer:
                 ("load", True),
             ]
         )
-        for row in content.candidates(target, self._report.metric):
+        for row in tables.candidates(target, self._report.metric):
             table.add_row(
                 self._text(row.name, "bold" if row.chosen else ""),
                 *(self._text(cell) for cell in (row.metric, row.difference, row.agreement)),
@@ -142,13 +142,13 @@ class _Writer:
 
     def _reasons(self, target: TargetRow) -> RenderableType:
         rows = []
-        for row in content.candidates(target, self._report.metric):
+        for row in tables.candidates(target, self._report.metric):
             reason = "\n".join([row.reason, *(f"note: {note}" for note in row.notes)])
             status = self._text(row.status.word, _STYLES[row.status.tone])
             rows.append((self._text(row.name, "bold" if row.chosen else ""), status, self._text(reason)))
         return self._grid(rows)
 
-    def _latency(self, group: content.LatencyGroup) -> RenderableType:
+    def _latency(self, group: tables.LatencyGroup) -> RenderableType:
         table = self._table(
             [
                 ("candidate", False),

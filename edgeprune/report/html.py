@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from edgeprune.report import content, formatting, plot
+from edgeprune.report import content, formatting, plot, tables
 from edgeprune.report.model import Report, StageRow, TargetRow
 
 __all__ = ["render"]
@@ -47,6 +47,7 @@ def render(report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         content=content,
+        tables=tables,
         format=formatting,
         drawings=drawings,
         records={row.id: _record(row) for row in report.stages},
@@ -69,9 +70,13 @@ def _drawings(report: Report, target: TargetRow, index: int) -> list[_Drawing]:
     return [
         _Drawing(
             content.length_name(length),
-            Markup(  # noqa: S704
+            Markup(
                 plot.draw(
-                    target, length, metric=report.metric, max_drop=report.max_drop, uid=f"plot-{index}-{number}"
+                    target,
+                    length,
+                    metric=report.metric,
+                    max_drop=report.max_drop,
+                    uid=f"plot-{index}-{number}",
                 )
             ),
         )
@@ -85,5 +90,9 @@ def _record(row: StageRow) -> list[tuple[str, str]]:
 
 
 def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    text = (
+        value
+        if isinstance(value, str)
+        else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    )
     return formatting.plain(text)

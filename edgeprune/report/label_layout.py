@@ -19,6 +19,7 @@ _STEP = 4.0
 _GAP = 7.0
 _OBSTACLE_COST = 60.0
 _AMBIGUITY_COST = 40.0
+_GRID_COST = 6.0
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,12 @@ def place_labels(
     """
     placed: dict[int, Box] = {}
     for index in sorted(range(len(points)), key=lambda index: (_freedom(index, points), index)):
-        corners = _candidates(points[index], sizes[index], area)
+        corners, cost = _candidates(points[index], sizes[index], area)
         own = _distance(corners, points[index], sizes[index])
         others = [_distance(corners, point, sizes[index]) for i, point in enumerate(points) if i != index]
-        cost = own + _AMBIGUITY_COST * sum((other < own + 2 for other in others), np.zeros(len(corners)))
+        cost = (
+            cost + own + _AMBIGUITY_COST * sum((other < own + 2 for other in others), np.zeros(len(corners)))
+        )
         cost += _OBSTACLE_COST * _covered(corners, sizes[index], obstacles)
         cost += 1e6 * _covered(corners, sizes[index], list(placed.values()))
         x, y = corners[int(np.argmin(cost))]
@@ -78,8 +81,14 @@ def _freedom(index: int, points: Sequence[tuple[float, float]]) -> float:
     return min(others, default=0.0)
 
 
-def _candidates(point: tuple[float, float], size: tuple[float, float], area: Box) -> NDArray[Any]:
-    """Lower corners: the four sides of the point first, then a grid over the area. Shape (places, 2)."""
+def _candidates(
+    point: tuple[float, float], size: tuple[float, float], area: Box
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Where a label may lie: the four sides of its point, and a grid over the area, which costs a little.
+
+    Returns:
+        Lower corners, shape (places, 2), and costs, shape (places,).
+    """
     (x, y), (width, height) = point, size
     right, top = max(area.x1 - width, area.x0), max(area.y1 - height, area.y0)
     sides = [
@@ -91,7 +100,8 @@ def _candidates(point: tuple[float, float], size: tuple[float, float], area: Box
     inside = [(u, v) for u, v in sides if area.x0 <= u <= right and area.y0 <= v <= top]
     columns, rows = np.arange(area.x0, right + 1e-9, _STEP), np.arange(area.y0, top + 1e-9, _STEP)
     grid = np.stack(np.meshgrid(columns, rows, indexing="ij"), axis=-1).reshape(-1, 2)
-    return np.concatenate([np.array(inside).reshape(-1, 2), grid])
+    corners = np.concatenate([np.array(inside).reshape(-1, 2), grid])
+    return corners, np.repeat([0.0, _GRID_COST], [len(inside), len(grid)])
 
 
 def _distance(corners: NDArray[Any], point: tuple[float, float], size: tuple[float, float]) -> NDArray[Any]:

@@ -8,16 +8,22 @@ matplotlib's own defaults instead of whatever the user has configured.
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING
 
-from edgeprune.report.content import length_name, metric_heading, metric_name, metric_value, ordered_variants, status
+from edgeprune.report.content import (
+    length_name,
+    metric_heading,
+    metric_name,
+    metric_value,
+    ordered_variants,
+    status,
+)
 from edgeprune.report.formatting import milliseconds, plain, points, score
 from edgeprune.report.label_layout import Box, place_labels
 from edgeprune.report.model import Interval, TargetRow, VariantRow
+from edgeprune.report.page_svg import COLOURS, adopt
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,19 +35,6 @@ _MARGINS = {"left": 0.115, "right": 0.985, "bottom": 0.145, "top": 0.92}
 _FONT = 11.0
 _LABEL_CHARACTERS = 30
 _ADJACENT = 8.5  # a label that is farther than this from its marker gets a line to it
-_SVG = "http://www.w3.org/2000/svg"
-_XLINK = "{http://www.w3.org/1999/xlink}href"
-
-# Colours that stand for the page's variables until the drawing is done; black would be left out of SVG.
-_COLOURS = {
-    "ink": "#010101",
-    "muted": "#010102",
-    "line": "#010103",
-    "good": "#010104",
-    "bad": "#010105",
-    "open": "#010106",
-    "surface": "#010107",
-}
 
 MARKERS = {"chosen": "*", "accepted": "o", "inconclusive": "D", "rejected": "X", "reference": "s"}
 """Marker shape by status, in matplotlib's letters."""
@@ -66,7 +59,11 @@ def plotted_lengths(target: TargetRow) -> list[int | str]:
     """The lengths at which a plot can be drawn: some candidate has both latency and quality there."""
     return list(
         dict.fromkeys(
-            row.length for variant in ordered_variants(target) if variant.quality for row in variant.latency
+            row.length
+            for variant in ordered_variants(target)
+            if variant.quality
+            for row in variant.latency
+            if row.p50_ms > 0
         )
     )
 
@@ -106,7 +103,7 @@ def draw(target: TargetRow, length: int | str, *, metric: str, max_drop: float, 
             nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
             figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     title = f"{metric_name(metric)} against latency on {plain(target.name)}, {length_name(length)}"
-    return _adopt(buffer.getvalue(), uid, title, _description(found, max_drop))
+    return adopt(buffer.getvalue(), uid, title, _description(found, max_drop))
 
 
 def _points(target: TargetRow, length: int | str, metric: str) -> list[_Point]:
@@ -135,7 +132,9 @@ def _shorten(name: str) -> str:
 
 
 def _description(found: list[_Point], max_drop: float) -> str:
-    rows = [f"{point.name}, {point.status}: {milliseconds(point.x)} ms, {score(point.y / 100)}" for point in found]
+    rows = [
+        f"{point.name}, {point.status}: {milliseconds(point.x)} ms, {score(point.y / 100)}" for point in found
+    ]
     return f"Acceptance limit: {points(-max_drop)} points from the original. {'; '.join(rows)}."
 
 
@@ -172,32 +171,34 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _lines(axes: Axes, reference: float | None, limit: float | None) -> None:
     axes.set_axisbelow(True)
-    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
+    axes.grid(axis="y", color=COLOURS["line"], linewidth=0.6)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_COLOURS["muted"])
-    axes.tick_params(axis="both", colors=_COLOURS["muted"], length=0)
+    axes.spines["bottom"].set_color(COLOURS["muted"])
+    axes.tick_params(axis="both", colors=COLOURS["muted"], length=0)
     axes.tick_params(axis="x", length=3)
     if reference is not None:
-        axes.axhline(reference, color=_COLOURS["muted"], linewidth=1.0)
+        axes.axhline(reference, color=COLOURS["muted"], linewidth=1.0)
     if limit is not None:
-        axes.axhspan(axes.get_ylim()[0], limit, color=_COLOURS["bad"], alpha=0.07, linewidth=0)
-        axes.axhline(limit, color=_COLOURS["bad"], linewidth=1.2, dashes=(5, 3))
+        axes.axhspan(axes.get_ylim()[0], limit, color=COLOURS["bad"], alpha=0.07, linewidth=0)
+        axes.axhline(limit, color=COLOURS["bad"], linewidth=1.2, dashes=(5, 3))
 
 
 def _marks(axes: Axes, found: list[_Point]) -> None:
     for point in found:
-        colour = _COLOURS[_TONES.get(point.status, "ink")]
+        colour = COLOURS[_TONES.get(point.status, "ink")]
         if point.low < point.high:
             bar = [[point.y - point.low], [point.high - point.y]]
-            axes.errorbar([point.x], [point.y], yerr=bar, ecolor=colour, elinewidth=1.3, capsize=3, fmt="none")
+            axes.errorbar(
+                [point.x], [point.y], yerr=bar, ecolor=colour, elinewidth=1.3, capsize=3, fmt="none"
+            )
         axes.scatter(
             [point.x],
             [point.y],
             marker=MARKERS.get(point.status, "s"),
             s=_MARKER_SIZES.get(point.status, 52.0),
-            facecolor=_COLOURS["surface"] if point.status == "inconclusive" else colour,
-            edgecolor=colour if point.status == "inconclusive" else _COLOURS["surface"],
+            facecolor=COLOURS["surface"] if point.status == "inconclusive" else colour,
+            edgecolor=colour if point.status == "inconclusive" else COLOURS["surface"],
             linewidth=1.6 if point.status == "inconclusive" else 0.9,
             zorder=3,
         )
@@ -231,7 +232,9 @@ def _labels(axes: Axes, found: list[_Point], limit: tuple[float, str] | None) ->
         if point.status == "reference":
             obstacles.append(Box(area.x0, y - 1, area.x1, y + 1))
     anchors = [place(point.x, point.y) for point in found]
-    boxes = place_labels(anchors, [extent(point.name, bold=point.status == "chosen") for point in found], obstacles, area)
+    boxes = place_labels(
+        anchors, [extent(point.name, bold=point.status == "chosen") for point in found], obstacles, area
+    )
     for point, anchor, box in zip(found, anchors, boxes, strict=True):
         _leader(axes, anchor, box)
         _write(axes, point.name, box, _TONES.get(point.status, "ink"), bold=point.status == "chosen")
@@ -242,7 +245,12 @@ def _leader(axes: Axes, anchor: tuple[float, float], box: Box) -> None:
     if (end[0] - anchor[0]) ** 2 + (end[1] - anchor[1]) ** 2 < _ADJACENT**2:
         return
     axes.plot(
-        [anchor[0], end[0]], [anchor[1], end[1]], transform=None, color=_COLOURS["muted"], linewidth=0.6, zorder=1
+        [anchor[0], end[0]],
+        [anchor[1], end[1]],
+        transform=None,
+        color=COLOURS["muted"],
+        linewidth=0.6,
+        zorder=1,
     )
 
 
@@ -254,7 +262,7 @@ def _write(axes: Axes, text: str, box: Box, colour: str, *, bold: bool = False) 
         transform=None,
         ha="center",
         va="baseline",
-        color=_COLOURS[colour],
+        color=COLOURS[colour],
         fontweight="bold" if bold else "normal",
         parse_math=False,
         zorder=4,
@@ -262,37 +270,5 @@ def _write(axes: Axes, text: str, box: Box, colour: str, *, bold: bool = False) 
 
 
 def _name_axes(axes: Axes, metric: str) -> None:
-    axes.set_xlabel("median latency, ms (log scale)", color=_COLOURS["muted"])
-    axes.set_title(metric_heading(metric), loc="left", fontsize=_FONT, color=_COLOURS["muted"], pad=6)
-
-
-def _adopt(svg: str, uid: str, title: str, description: str) -> str:
-    """Makes a drawing at home on a page: unique ids, the page's colours and font, a title, no size."""
-    ElementTree.register_namespace("", _SVG)
-    root = ElementTree.fromstring(svg)
-    for parent in root.iter():
-        for child in list(parent):
-            if child.tag.endswith(("}metadata", "}style")):
-                parent.remove(child)
-    for element in root.iter():
-        _rename(element.attrib, uid)
-    for name in ("width", "height", "version"):
-        root.attrib.pop(name, None)
-    root.attrib |= {"role": "img", "aria-labelledby": f"{uid}-title {uid}-desc"}
-    for tag, text in (("desc", description), ("title", title)):
-        child = ElementTree.Element(f"{{{_SVG}}}{tag}", {"id": f"{uid}-{tag}"})
-        child.text = text
-        root.insert(0, child)
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _rename(attributes: dict[str, Any], uid: str) -> None:
-    if "id" in attributes:
-        attributes["id"] = f"{uid}-{attributes['id']}"
-    if _XLINK in attributes:
-        attributes["href"] = attributes.pop(_XLINK).replace("#", f"#{uid}-", 1)
-    for name, value in attributes.items():
-        changed = value.replace("url(#", f"url(#{uid}-")
-        for variable, colour in _COLOURS.items():
-            changed = changed.replace(colour, f"var(--{variable})")
-        attributes[name] = re.sub(r"font-family:[^;]*;?\s*", "", changed) if name == "style" else changed
+    axes.set_xlabel("median latency, ms (log scale)", color=COLOURS["muted"])
+    axes.set_title(metric_heading(metric), loc="left", fontsize=_FONT, color=COLOURS["muted"], pad=6)

@@ -25,7 +25,8 @@ def package_name() -> str:
     folder = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != folder]
     name = "edgeprune_runner"
-    spec = util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    init, places = folder / "__init__.py", [str(folder)]
+    spec = util.spec_from_file_location(name, init, submodule_search_locations=places)
     if spec is None or spec.loader is None:
         raise ImportError(f"{folder} cannot be loaded as a package")
     package = util.module_from_spec(spec)

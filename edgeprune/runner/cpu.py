@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Mapping
@@ -120,10 +119,11 @@ def parse_sysctl(text: str, architecture: str) -> Cpu:
 def describe() -> Cpu:
     """This machine's CPU. Systems other than Linux and macOS get no features: unknown is not claimed."""
     architecture = normalise_architecture(platform.machine())
-    if sys.platform.startswith("linux"):
+    system = platform.system()
+    if system == "Linux":
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         return parse_cpuinfo(text, architecture, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    if sys.platform == "darwin":
+    if system == "Darwin":
         found = subprocess.run(["/usr/sbin/sysctl", "-a"], capture_output=True, text=True, check=True)
         return parse_sysctl(found.stdout, architecture)
     cores = os.cpu_count() or 1

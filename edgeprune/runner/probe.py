@@ -21,7 +21,16 @@ import numpy as np
 from .session import open_session  # noqa: TID252 - this folder is copied under other names
 from .variant import RunnerError, read_variant  # noqa: TID252
 
-__all__ = ["Answers", "Probed", "configure", "measure", "peak_memory_bytes", "read_batch", "run", "sample_batch"]
+__all__ = [
+    "Answers",
+    "Probed",
+    "configure",
+    "measure",
+    "peak_memory_bytes",
+    "read_batch",
+    "run",
+    "sample_batch",
+]
 
 CALLS = 5
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -117,7 +126,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the words of this command."""
     parser.add_argument("--artifact", type=Path, required=True, help="folder of a compiled model")
     parser.add_argument("--threads", type=int, help="threads to use; left out: what the model says")
-    parser.add_argument("--inputs", type=Path, help=".npz with ids, mask, types; left out: made at full length")
+    parser.add_argument("--inputs", type=Path, help=".npz with ids, mask, types; left out: made up")
     parser.add_argument("--calls", type=int, default=CALLS, help="answers before memory is read")
 
 

@@ -72,7 +72,9 @@ class Session(ABC):
             RunnerError: The three do not have the same two-dimensional shape.
         """
         if ids.ndim != 2 or not ids.shape == mask.shape == types.shape:
-            raise RunnerError(f"inputs have the shapes {ids.shape}, {mask.shape} and {types.shape}; need one 2-D shape")
+            raise RunnerError(
+                f"inputs have the shapes {ids.shape}, {mask.shape}, {types.shape}; need one 2-D shape"
+            )
         arrays = dict(zip(INPUTS, self._pad(ids, mask, types)))  # noqa: B905 - strict= is Python 3.10
         return self._answer({name: arrays[name] for name in self.variant.inputs})
 
@@ -120,7 +122,8 @@ class OnnxruntimeSession(Session):
         return options
 
     def _open(self, options: Any) -> Any:
-        return self._runtime.InferenceSession(str(self.model_path), options, providers=["CPUExecutionProvider"])
+        providers = ["CPUExecutionProvider"]
+        return self._runtime.InferenceSession(str(self.model_path), options, providers=providers)
 
     def _answer(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
         logits: np.ndarray = self._session.run(["logits"], arrays)[0]
@@ -132,11 +135,15 @@ class OnnxruntimeSession(Session):
             options = self._options()
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "trace")
+            # The trace leaves out weights that were packed for a kernel, and with them their type.
+            options.add_session_config_entry("session.disable_prepacking", "1")
             session = self._open(options)
             ones = np.ones((1, 4), np.int64)
-            session.run(["logits"], {name: np.zeros_like(ones) if name == INPUTS[2] else ones for name in self.variant.inputs})
+            sample = dict(zip(INPUTS, (ones, ones, np.zeros_like(ones))))  # noqa: B905
+            session.run(["logits"], {name: sample[name] for name in self.variant.inputs})
             trace = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        nodes = [event["args"] for event in trace if event.get("cat") == "Node" and "op_name" in event["args"]]
+        events = [event["args"] for event in trace if event.get("cat") == "Node"]
+        nodes = [event for event in events if "op_name" in event]
         products = Counter(_operand_precision(node) for node in nodes if _is_product(node["op_name"]))
         providers = ", ".join(sorted({str(node["provider"]) for node in nodes}))
         summary = f"onnxruntime {self._runtime.__version__}, {providers}, {_describe(products)}"
@@ -155,7 +162,11 @@ class OpenvinoSession(Session):
         self._compiled = openvino.Core().compile_model(
             str(self.model_path),
             "CPU",
-            {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": asked},
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads,
+                "INFERENCE_PRECISION_HINT": asked,
+            },
         )
         self._hint: str = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if self._hint != asked:
@@ -177,7 +188,8 @@ class OpenvinoSession(Session):
             if _is_product(info["layerType"].astype(str)):
                 products[info["runtimePrecision"].astype(str)] += 1
         version = self._runtime.__version__.split("-")[0]
-        return Executed(f"openvino {version}, precision hint {self._hint}, {_describe(products)}", dict(products))
+        summary = f"openvino {version}, precision hint {self._hint}, {_describe(products)}"
+        return Executed(summary, dict(products))
 
 
 SESSIONS: dict[str, type[Session]] = {"onnxruntime": OnnxruntimeSession, "openvino": OpenvinoSession}
@@ -197,7 +209,8 @@ def open_session(folder: str | Path, threads: int | None = None) -> Session:
     folder = Path(folder)
     variant = read_variant(folder)
     if variant.backend not in SESSIONS:
-        raise RunnerError(f"{folder} is for {variant.backend!r}; this runner knows {', '.join(sorted(SESSIONS))}")
+        known = ", ".join(sorted(SESSIONS))
+        raise RunnerError(f"{folder} is for {variant.backend!r}; this runner knows {known}")
     strange = [name for name in variant.inputs if name not in INPUTS]
     if strange:
         raise RunnerError(f"{folder} needs the inputs {strange}; this runner feeds {', '.join(INPUTS)}")
@@ -218,9 +231,9 @@ def _is_product(operator: str) -> bool:
 
 
 def _operand_precision(node: dict[str, Any]) -> str:
-    """Type of the second operand of a traced onnxruntime node: ``f32``, ``int8``, …"""
+    """Type of the second operand of a traced onnxruntime node, e.g. ``f32`` or ``int8``."""
     shapes: list[dict[str, Any]] = node["input_type_shape"]
-    name = next(iter(shapes[1])) if len(shapes) > 1 else "unknown"
+    name = next(iter(shapes[1]))
     return {"float": "f32", "float16": "f16", "bfloat16": "bf16", "uint8": "int8"}.get(name, name)
 
 

@@ -73,7 +73,9 @@ def read_variant(folder: Path) -> Variant:
         raise RunnerError(f"{path} is not in the format {FORMAT}; compile it again")
     known = {entry.name for entry in fields(Variant)}
     needed = {
-        entry.name for entry in fields(Variant) if entry.default is MISSING and entry.default_factory is MISSING
+        entry.name
+        for entry in fields(Variant)
+        if entry.default is MISSING and entry.default_factory is MISSING
     }
     wrong = sorted(needed - document.keys()) + sorted(document.keys() - known)
     if wrong:

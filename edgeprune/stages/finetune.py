@@ -28,6 +28,9 @@ class FinetuneConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="`auto`: bf16 autocast where the processor has it. Weights are FP32 always."
     )
+    averaging: float = Field(
+        0.0, ge=0, lt=1, description="Decay of a moving average of the weights, e.g. 0.998; 0: the last weights."
+    )
     checkpoint_steps: int = Field(500, ge=1, description="A killed run loses at most this many steps.")
 
 
@@ -142,6 +145,6 @@ FINETUNE = Stage(
     seeded=True,
     ensures=("model.safetensors", "config.json", "tokenizer.json"),
     code=("stages.finetune", "training", "tasks"),
-    libraries=("torch", "transformers", "accelerate", "tokenizers"),
+    libraries=("torch", "transformers", "accelerate", "tokenizers", "scikit-learn"),
     resolve=resolve,
 )

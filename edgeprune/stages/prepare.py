@@ -45,6 +45,6 @@ PREPARE = Stage(
     ignores=("task.train", "task.validation", "task.metric"),
     ensures=("data.json", "train/examples.jsonl", "validation/examples.jsonl"),
     code=("stages.prepare", "tasks"),
-    libraries=("datasets",),
+    libraries=("datasets", "pyarrow"),
     in_recipe=False,
 )

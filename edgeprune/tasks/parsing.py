@@ -161,7 +161,7 @@ def parse_parquet(file: DataFile, wanted: Iterable[str]) -> Table:
     """Read the wanted columns of a parquet file; `lines` are row numbers from 1.
 
     Raises:
-        RecipeError: The file is not parquet, or names a wanted column twice.
+        RecipeError: The file or a cell cannot be read, or a wanted column is there twice.
     """
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
@@ -172,7 +172,8 @@ def parse_parquet(file: DataFile, wanted: Iterable[str]) -> Table:
             names = list(_positions(file, columns, wanted))
             arrow = parquet.read(columns=names)
         values = [arrow.column(name).to_pylist() for name in names]
-    except (ArrowException, OSError) as error:
+    # ValueError: text that is not UTF-8, dates outside of Python's range.
+    except (ArrowException, OSError, ValueError) as error:
         raise file.error(f"cannot be read as parquet: {error}") from error
     table = Table(columns, {name: [] for name in names})
     for line, row in enumerate(zip(*values, strict=True), start=1):

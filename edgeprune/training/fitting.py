@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgeprune.training.averaging import WeightAverage
 from edgeprune.training.batching import LengthGroupedOrder
 from edgeprune.training.checkpoints import newest_whole, seal
 
@@ -41,6 +42,7 @@ class Settings:
         label_smoothing: Share of the target spread over all classes.
         max_grad_norm: Gradients are scaled down to this norm.
         precision: `bf16` runs the matrix products under autocast; weights stay FP32.
+        averaging: Decay of the moving average of the weights that is kept (see `averaging`); 0: the last weights.
         checkpoint_steps: Steps between checkpoints.
         seed: Of batches and dropout.
     """
@@ -54,6 +56,7 @@ class Settings:
     label_smoothing: float
     max_grad_norm: float
     precision: Precision
+    averaging: float
     checkpoint_steps: int
     seed: int
 
@@ -121,10 +124,15 @@ def fit(
     trainer = _trainer(model, encoded, labels, settings, pad_id, checkpoints)
     for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
         trainer.remove_callback(callback)
-    trainer.add_callback(_seal_and_tell(progress))
+    average = WeightAverage(model, settings.averaging) if settings.averaging else None
+    if average and start:
+        average.load(start)
+    trainer.add_callback(_keeper(average, progress))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pin_memory.*|mtime may not be reliable.*")
         trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if average:
+        average.put()
     curve = [
         (int(entry["step"]), float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry
     ]
@@ -191,11 +199,11 @@ def _divisor(interval: int, parts: int) -> int:
     return next(step for step in range(max(1, interval // parts), interval + 1) if interval % step == 0)
 
 
-def _seal_and_tell(progress: Callable[..., None]) -> Any:
+def _keeper(average: WeightAverage | None, progress: Callable[..., None]) -> Any:
     import transformers
 
-    class SealAndTell(transformers.TrainerCallback):  # type: ignore[misc]
-        """Seals each checkpoint; tells each step and the last logged loss."""
+    class Keeper(transformers.TrainerCallback):  # type: ignore[misc]
+        """Averages weights, completes and seals each checkpoint, tells each step and the last logged loss."""
 
         loss: float | None = None
 
@@ -203,9 +211,14 @@ def _seal_and_tell(progress: Callable[..., None]) -> Any:
             self.loss = (logs or {}).get("loss", self.loss)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            if average:
+                average.update(state.global_step)
             progress(step=state.global_step, total=state.max_steps, loss=self.loss)
 
         def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            if average:
+                average.save(checkpoint)
+            seal(checkpoint)
 
-    return SealAndTell()
+    return Keeper()

@@ -33,7 +33,7 @@ class Hub:
     repositories: dict[str, Repository]
     url: str = ""
     requests: list[str] = field(default_factory=list)
-    broken_files: set[str] = field(default_factory=set)
+    forbidden_files: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -109,8 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
         text = repository.commits.get(commit or "", {}).get(name)
         if commit is None or text is None:
             self._send(HTTPStatus.NOT_FOUND, {"X-Error-Code": "EntryNotFound"})
-        elif name in self.hub.broken_files:
-            self._send(HTTPStatus.SERVICE_UNAVAILABLE)
+        elif name in self.hub.forbidden_files:
+            self._send(HTTPStatus.FORBIDDEN)
         else:
             self._send(HTTPStatus.OK, {"ETag": f'"{_etag(text)}"', "X-Repo-Commit": commit}, text)
 

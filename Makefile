@@ -1,0 +1,65 @@
+# One entry for people, for pre-commit and for CI. Everything runs in .venv; delete it to start anew.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPE ?= recipes/quickstart.yaml
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-recipe test-slow test-all check lint type layers format bench docs deploy clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY)  ## create .venv and install edgeprune with what its tests need
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("edgeprune needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (make PYTHON=python3.12 …)" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+quickstart: setup  ## run recipes/quickstart.yaml: from nothing to a judged model
+	$(BIN)/edgeprune run $(RECIPE)
+
+test: setup  ## unit tests and tiny end-to-end runs
+	$(BIN)/python -m pytest -m 'not recipe and not slow and not gpu'
+	$(BIN)/python -m pytest -m 'recipe and not gpu'
+
+test-unit: setup  ## unit tests only (under a minute)
+	$(BIN)/python -m pytest
+
+test-slow: setup  ## the real quickstart, killed and resumed runs on real input
+	$(BIN)/python -m pytest -m 'slow and not gpu'
+
+test-all: test test-slow  ## everything that needs no GPU
+
+check: lint type layers docs  ## everything that is checked without running the product
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: setup
+	$(BIN)/mypy
+
+layers: setup
+	$(BIN)/lint-imports
+
+format: setup  ## rewrite the sources in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup  ## check that docs, schemas and shipped files agree
+	$(BIN)/python -m pytest tests/docs
+
+bench: setup  ## side-by-side measurements; results in benchmarks/results
+	$(BIN)/python benchmarks/finetune_overhead.py
+
+deploy: setup  ## compile RECIPE for TARGET and say what to put on the device
+	@test -n "$(TARGET)" || { echo "make deploy TARGET=arm64 [RECIPE=recipes/….yaml]" >&2; exit 2; }
+	$(BIN)/edgeprune run $(RECIPE) --set 'targets=[$(TARGET)]'
+
+clean:  ## remove .venv and runs; the cache of assets and artifacts stays
+	rm -rf $(VENV) runs

@@ -1,0 +1,167 @@
+"""`measure`: every variant of a target and the original, on the same examples, interleaved, on one device.
+
+Only raw results are kept here (logits per example, nanoseconds per call). Intervals and verdicts are
+made from them when the report is written, so that another acceptance needs no new measurement.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.recipe.schema import Measurement, Section
+from edgeprune.stages.contract import Outcome, Stage, Work
+
+if TYPE_CHECKING:
+    from edgeprune.measurement.accuracy import Predictor
+    from edgeprune.measurement.batches import Batch
+    from edgeprune.tasks.examples import Examples
+
+__all__ = ["MEASURE", "ORIGINAL", "MeasureConfig", "timing_name"]
+
+ORIGINAL = "original"
+
+Logits = npt.NDArray[np.float32]
+Progress = Callable[..., None]
+
+
+class MeasureConfig(Section):
+    """Where it is measured: filled in by the plan, not by users.
+
+    Attributes:
+        target: Name of the target.
+        threads: Threads that every model may use.
+        cpu: Model of the processor; numbers from another one are other numbers.
+        features: Its features.
+        variants: ``backend/variant`` of every compiled candidate.
+    """
+
+    target: str
+    threads: int
+    cpu: str
+    features: list[str]
+    variants: list[str]
+
+
+def apply(work: Work) -> Outcome:
+    """Measure accuracy, then latency, then load time and memory in fresh processes."""
+    import transformers
+
+    from edgeprune.measurement.batches import batches
+    from edgeprune.measurement.pytorch import open_original
+    from edgeprune.runner.session import open_session
+    from edgeprune.tasks.encoding import encode
+    from edgeprune.tasks.examples import Examples
+    from edgeprune.training.fitting import quiet_libraries
+
+    quiet_libraries()
+    config: MeasureConfig = work.config
+    protocol: Measurement = work.sections["measurement"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(work.inputs["original"], local_files_only=True)
+    validation = Examples.load(work.inputs["data"] / "validation")
+    encoded = encode(tokenizer, validation, work.sections["model.max_length"])
+
+    def inputs(length: int | None = None) -> list[Batch]:
+        return list(batches(encoded, protocol.batch, tokenizer.pad_token_id, length))
+
+    folders = {name: work.inputs[f"compiled/{name}"] for name in config.variants}
+    original = open_original(work.inputs["original"], config.threads)
+    sessions = {name: open_session(folder, threads=config.threads) for name, folder in folders.items()}
+    models: dict[str, Predictor] = {ORIGINAL: original, **sessions}
+    logits = _answers(models, inputs(), work.progress)
+    streams = {length: inputs(None if length == "real" else length) for length in protocol.lengths}
+    nanoseconds = _latency(models, streams, protocol, work.progress)
+    executed = {ORIGINAL: original.executed, **{name: row.executed().summary for name, row in sessions.items()}}
+
+    del models, sessions, original
+    work.progress(text="load time and memory in fresh processes")
+    longest = max(inputs(), key=lambda batch: batch.ids.size)
+    fresh = _fresh(work.inputs["original"], folders, config.threads, longest)
+    np.savez(work.output / "logits.npz", labels=np.asarray(validation.labels), **logits)
+    np.savez(work.output / "nanoseconds.npz", **nanoseconds)
+    record = {
+        name: {"executed": executed[name], **fresh[name], **_scores(values, validation)}
+        for name, values in logits.items()
+    }
+    (work.output / "measured.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+    notes = []
+    if encoded.truncated:
+        limit = work.sections["model.max_length"]
+        notes.append(f"{encoded.truncated:,} of {len(encoded):,} validation texts are cut at {limit} tokens")
+    return Outcome(record={"models": record}, notes=notes)
+
+
+def timing_name(model: str, length: int | str) -> str:
+    """Name of one array in `nanoseconds.npz`: int64 [blocks, calls per block]."""
+    return f"{model}@{length}"
+
+
+def _answers(models: Mapping[str, Predictor], inputs: list[Batch], progress: Progress) -> dict[str, Logits]:
+    """Logits of every model on every example, in the order of the examples."""
+    from edgeprune.measurement.accuracy import predict
+
+    logits = {}
+    for index, (name, model) in enumerate(models.items()):
+        progress(step=index, total=len(models), text=f"answers of {name}")
+        logits[name] = predict(model, inputs, name=name)
+    return logits
+
+
+def _latency(
+    models: Mapping[str, Predictor], streams: Mapping[Any, list[Batch]], protocol: Measurement, progress: Progress
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Nanoseconds of every call, by `timing_name`."""
+    from edgeprune.measurement.latency import measure_interleaved
+
+    def caller(model: Predictor) -> Callable[[Batch], Any]:
+        return lambda batch: model.run(*batch)
+
+    callers = {name: caller(model) for name, model in models.items()}
+    found: dict[str, npt.NDArray[np.int64]] = {}
+    for index, (length, stream) in enumerate(streams.items()):
+        progress(step=index, total=len(streams), text=f"latency at length {length}, {len(callers)} models interleaved")
+        timings = measure_interleaved(callers, {length: stream}, protocol.calls, protocol.warmup)
+        found |= {timing_name(name, length): rows[length] for name, rows in timings.nanoseconds.items()}
+    return found
+
+
+def _scores(logits: Logits, validation: Examples) -> dict[str, Any]:
+    from edgeprune.tasks.scoring import decode, score
+
+    answers, _ = decode(logits)
+    return {"quality": asdict(score(answers, validation.labels, len(validation.classes)))}
+
+
+def _fresh(
+    original: Path, folders: Mapping[str, Path], threads: int, batch: Batch
+) -> dict[str, dict[str, Any]]:
+    """Load time and peak memory of each model in a process of its own that answers the longest batch."""
+    from edgeprune.measurement.fresh import probe_artifact, probe_original
+
+    probed = {ORIGINAL: probe_original(original, threads, batch)}
+    probed |= {name: probe_artifact(folder, threads, batch) for name, folder in folders.items()}
+    return {
+        name: {"load_seconds": row.load_seconds, "peak_memory_bytes": row.peak_memory_bytes}
+        for name, row in probed.items()
+    }
+
+
+MEASURE = Stage(
+    name="measure",
+    summary="accuracy and latency of all variants of one target, beside the original",
+    config=MeasureConfig,
+    apply=apply,
+    requires=("original", "data"),
+    provides=("measured",),
+    reads=("measurement", "model.max_length"),
+    ensures=("measured.json", "logits.npz", "nanoseconds.npz"),
+    code=("stages.measure", "measurement", "runner", "tasks"),
+    libraries=("torch", "transformers", "numpy"),
+    in_recipe=False,
+)

@@ -1,0 +1,8 @@
+"""These tests use the hand-made model of tests/runner."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "runner"))

@@ -1,0 +1,91 @@
+"""The page in a real browser: nothing sticks out sideways and nothing complains."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from hostile import hostile_report
+from sample import sample_report
+
+from edgeprune.report.html import render
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update --enable-logging=stderr "
+    "--virtual-time-budget=5000"
+)
+# The page allows itself no script, so a page around it measures it, as wide as a phone or a desk.
+FRAME = """<!DOCTYPE html><link rel="icon" href="data:,"><pre id="found"></pre>
+<iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe>
+<script>
+document.querySelector("iframe").addEventListener("load", event => {{
+  const root = event.target.contentDocument.documentElement;
+  const out = [...root.querySelectorAll("main *")].filter(element =>
+    !element.closest(".scroll, pre, svg") && element.getBoundingClientRect().right > root.clientWidth + 1);
+  document.getElementById("found").textContent = JSON.stringify({{
+    width: root.clientWidth, content: root.scrollWidth, out: out.slice(0, 5).map(element => element.outerHTML.slice(0, 200)),
+  }});
+}});
+</script>"""  # noqa: E501
+
+pytestmark = [
+    pytest.mark.recipe,
+    pytest.mark.skipif(
+        BROWSER is None, reason="no chromium, chromium-browser or google-chrome on this machine"
+    ),
+]
+
+REPORTS = {
+    "sample": sample_report,
+    "long words": partial(hostile_report, "-" + "x" * 70),
+    "hostile": hostile_report,
+}
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):  # noqa: A002
+        """Says nothing."""
+
+
+@pytest.fixture
+def serve(tmp_path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_page_fits_its_window_and_the_console_stays_empty(serve, tmp_path, name, width):
+    (tmp_path / "report.html").write_text(render(REPORTS[name]()), encoding="utf-8")
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width), encoding="utf-8")
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [
+        BROWSER,
+        *QUIET.split(),
+        profile,
+        "--window-size=1400,1000",
+        "--dump-dom",
+        f"{serve}/frame.html",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    measured = re.search(r'<pre id="found">(.+?)</pre>', done.stdout)
+    assert measured, done.stderr[-2000:]
+    found = json.loads(html.unescape(measured[1]))
+    assert found["width"] == pytest.approx(width, abs=20)
+    assert found["out"] == []
+    assert found["content"] <= found["width"]
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+from hostile import hostile_report
+from sample import sample_report
+
+from edgeprune.report import markdown
+from edgeprune.report.console import to_text
+from edgeprune.report.html import render
+
+VOID = {"meta", "br", "wbr", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """What is on a page: tags, ids, attributes, text; complains about what is not closed."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text: list[str] = []
+        self.headings: list[tuple[str, str]] = []
+        self._open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self._open.append(tag)
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append((tag, ""))
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if self._open and re.fullmatch(
+            r"h[1-6]", self._open[-1] if self._open[-1] != "a" else self._open[-2]
+        ):
+            level, before = self.headings[-1]
+            self.headings[-1] = (level, before + data)
+
+    def values(self, attribute: str) -> list[str]:
+        return [value for _, name, value in self.attributes if name == attribute]
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(render(sample_report()))
+
+
+def test_the_page_stands_alone(page):
+    source = render(sample_report())
+    assert page.tags["script"] == page.tags["link"] == page.tags["img"] == page.tags["iframe"] == 0
+    assert all(value.startswith("#") for value in page.values("href"))
+    assert page.values("src") == []
+    assert "url(http" not in source
+    assert "@import" not in source
+    assert "default-src 'none'" in "".join(page.values("content"))
+
+
+def test_rendering_is_a_function_of_the_report():
+    assert render(sample_report()) == render(sample_report())
+
+
+def test_verdicts_come_first_then_each_target_then_what_to_know(page):
+    headings = [text for level, text in page.headings if level == "h2"]
+    assert headings == [
+        "Verdict",
+        "Target x86-server",
+        "Target arm64-board",
+        "What you should know",
+        "Stages",
+        "Data",
+        "Provenance",
+    ]
+
+
+def test_warnings_come_before_information():
+    text = " ".join("".join(Page(render(sample_report())).text).split())
+    assert text.index("openvino/fp32 was pinned to f32") < text.index("17 of 13,905 rows were unusable")
+
+
+def test_the_page_has_one_plot_per_measured_length(page):
+    assert page.values("role").count("img") == 3
+
+
+def test_everything_of_provenance_is_there(page):
+    text = "".join(page.text)
+    report = sample_report()
+    assert report.command in text
+    assert report.encoder in text
+    assert all(asset.sha256 in text and asset.uri in text for asset in report.assets)
+    assert all(failed in text for asset in report.assets for failed in asset.tried)
+    assert all(f"{name} {version}" in " ".join(text.split()) for name, version in report.versions.items())
+    assert all(place in text for row in report.data.unusable for place in row.places)
+
+
+def test_ids_are_unique_and_links_meet_them(page):
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    wanted = {value[1:] for value in page.values("href")}
+    wanted |= {name for value in page.values("aria-labelledby") for name in value.split()}
+    assert wanted <= set(ids)
+
+
+def test_tables_have_captions_and_scopes(page):
+    assert page.tags["caption"] == page.tags["table"] > 0
+    assert page.tags["th"] == len(page.values("scope"))
+
+
+def test_foreign_text_is_never_markup():
+    attacked = Page(render(hostile_report()))
+    harmless = Page(render(sample_report()))
+    assert set(attacked.tags) == set(harmless.tags)
+    assert attacked.tags["svg"] == harmless.tags["svg"]
+    assert not [name for _, name, _ in attacked.attributes if name.startswith("on")]
+    assert "alert('x')" in "".join(attacked.text)
+    assert "\x1b" not in render(hostile_report())
+
+
+def test_a_report_with_nothing_in_it_can_be_shown():
+    report = sample_report()
+    bare = report.model_copy(
+        update={
+            "targets": [],
+            "stages": [],
+            "assets": [],
+            "know": [],
+            "versions": {},
+            "machine": report.machine,
+        }
+    )
+    assert "Nothing was substituted" in "".join(Page(render(bare)).text)
+
+
+def test_an_emulated_device_says_that_its_times_mean_nothing():
+    report = sample_report()
+    device = report.machine.model_copy(update={"emulated": True})
+    target = report.targets[0].model_copy(update={"device": device})
+    text = "".join(Page(render(report.model_copy(update={"targets": [target]}))).text)
+    assert "emulated: its times say nothing about a real device" in text
+
+
+@pytest.mark.parametrize("form", [render, to_text, markdown.render])
+def test_every_form_says_that_a_target_was_not_measured(form):
+    report = sample_report()
+    silent = report.targets[1].model_copy(update={"reason": "no device", "variants": []})
+    assert "not measured: no device" in form(report.model_copy(update={"targets": [silent]}))
