@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -17,14 +16,18 @@ __all__ = ["report"]
 @click.option("--json", "form", flag_value="json", help="Print it as JSON.")
 def report(run: Path, form: str | None) -> None:
     """Show the report of the run in folder RUN (e.g. runs/quickstart/latest)."""
-    from edgeprune.report import console, storage
+    from edgeprune.report import storage
 
     found = storage.read(run)
     if form == "html":
-        click.echo(storage.html_path(run, found))
+        click.echo(storage.files_of(run).html)
     elif form == "markdown":
-        click.echo(storage.markdown(found))
+        from edgeprune.report import markdown
+
+        click.echo(markdown.render(found))
     elif form == "json":
-        click.echo(found.model_dump_json(indent=1))
+        click.echo(storage.files_of(run).json.read_text(encoding="utf-8"))
     else:
-        console.show(found, sys.stdout)
+        from edgeprune.report import console
+
+        console.show(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -40,7 +39,7 @@ def run(recipe: Path, overrides: tuple[str, ...], runs: Path, cache: Path, refre
         result = running.run(
             loaded, cache=cache, runs=runs, listeners=[listen], refresh=refresh, command=" ".join(words)
         )
-    console.show(result.report, sys.stdout)
+    console.show(result.report)
     click.echo(f"\nreport: {result.folder / 'report.html'}")
     if result.exit_code:
         click.echo(f"not accepted (exit code {result.exit_code})", err=True)

@@ -59,6 +59,8 @@ def assemble(
         metric=shell.task.metric,
         max_drop=shell.acceptance.max_drop,
         confidence=shell.acceptance.confidence,
+        min_agreement=shell.acceptance.min_agreement,
+        min_speedup=shell.acceptance.min_speedup,
         batch=shell.measurement.batch,
         encoder=original.record["encoder"],
         parameters=original.record["parameters"],

@@ -19,7 +19,7 @@ from edgeprune.report import content, tables
 from edgeprune.report.formatting import minutes, moment, plain, short_hash, to_ascii
 from edgeprune.report.model import Report, TargetRow
 
-__all__ = ["ReportView", "to_text"]
+__all__ = ["ReportView", "show", "to_text"]
 
 _STYLES = {"good": "bold green", "bad": "bold red", "open": "bold yellow", "quiet": "dim"}
 _VERDICT_WIDTH = len("INCONCLUSIVE")
@@ -33,6 +33,13 @@ class ReportView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from _Writer(self._report, to_ascii if options.ascii_only else str).pieces()
+
+
+def show(report: Report) -> None:
+    """Print a report to standard output; plain text without colours where that is no terminal."""
+    from rich.console import Console
+
+    Console().print(ReportView(report))
 
 
 def to_text(report: Report, width: int = 100) -> str:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from edgeprune.errors import EdgepruneError, UsageError
 from edgeprune.report.model import SCHEMA, Report
 
-__all__ = ["ReportFiles", "read", "schema", "write"]
+__all__ = ["ReportFiles", "files_of", "read", "schema", "write"]
 
 _JSON, _MARKDOWN, _HTML = "report.json", "report.md", "report.html"
 _SHOWN_PROBLEMS = 3
@@ -47,12 +47,18 @@ def write(report: Report, folder: Path) -> ReportFiles:
     """
     from edgeprune.report import html, markdown
 
-    files = ReportFiles(folder / _JSON, folder / _MARKDOWN, folder / _HTML)
     folder.mkdir(parents=True, exist_ok=True)
+    files = files_of(folder)
     _replace(files.json, _to_json(report))
     _replace(files.markdown, markdown.render(report))
     _replace(files.html, html.render(report))
     return files
+
+
+def files_of(path: Path) -> ReportFiles:
+    """The three files of a run's folder, or those beside its `report.json`."""
+    folder = path if path.is_dir() else path.parent
+    return ReportFiles(folder / _JSON, folder / _MARKDOWN, folder / _HTML)
 
 
 def read(path: Path) -> Report:
@@ -64,7 +70,7 @@ def read(path: Path) -> Report:
     Raises:
         UsageError: There is no such file, it is not JSON, it has another version, or it is no report.
     """
-    file = path / _JSON if path.is_dir() else path
+    file = files_of(path).json if path.is_dir() else path
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

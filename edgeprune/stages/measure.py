@@ -21,6 +21,7 @@ from edgeprune.stages.contract import Outcome, Stage, Work
 if TYPE_CHECKING:
     from edgeprune.measurement.accuracy import Predictor
     from edgeprune.measurement.batches import Batch
+    from edgeprune.tasks.encoding import Encoded
     from edgeprune.tasks.examples import Examples
 
 __all__ = ["MEASURE", "ORIGINAL", "MeasureConfig", "timing_name"]
@@ -74,7 +75,7 @@ def apply(work: Work) -> Outcome:
     original = open_original(work.inputs["original"], config.threads)
     sessions = {name: open_session(folder, threads=config.threads) for name, folder in folders.items()}
     models: dict[str, Predictor] = {ORIGINAL: original, **sessions}
-    logits = _answers(models, inputs(), work.progress)
+    logits = _answers(models, encoded, tokenizer.pad_token_id, protocol.batch, work.progress)
     streams = {length: inputs(None if length == "real" else length) for length in protocol.lengths}
     nanoseconds = _latency(models, streams, protocol, work.progress)
     executed = {ORIGINAL: original.executed, **{name: row.executed().summary for name, row in sessions.items()}}
@@ -102,14 +103,16 @@ def timing_name(model: str, length: int | str) -> str:
     return f"{model}@{length}"
 
 
-def _answers(models: Mapping[str, Predictor], inputs: list[Batch], progress: Progress) -> dict[str, Logits]:
+def _answers(
+    models: Mapping[str, Predictor], encoded: Encoded, pad_id: int, batch: int, progress: Progress
+) -> dict[str, Logits]:
     """Logits of every model on every example, in the order of the examples."""
     from edgeprune.measurement.accuracy import predict
 
     logits = {}
     for index, (name, model) in enumerate(models.items()):
         progress(step=index, total=len(models), text=f"answers of {name}")
-        logits[name] = predict(model, inputs, name=name)
+        logits[name] = predict(model, encoded, batch, pad_id, name)
     return logits
 
 

@@ -63,4 +63,5 @@ class WeightAverage:
         """Go on from the average in a checkpoint's folder."""
         from safetensors.torch import load_file
 
-        self._average = {name: item.clone() for name, item in load_file(checkpoint / _FILE).items()}
+        found = load_file(checkpoint / _FILE)
+        self._average = {name: found[name] for name in self._weights}

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from edgeprune.measurement.latency import SETTLING_CALLS, measure_interleaved, plan_blocks
 from edgeprune.measurement.statistics import ratio_of_medians
 

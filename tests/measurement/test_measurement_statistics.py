@@ -5,9 +5,10 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from edgeprune.measurement import statistics as st
 from hypothesis import given, settings
 from hypothesis import strategies as some
+
+from edgeprune.measurement import statistics as st
 
 
 def _score_by_search(gained: int, lost: int, n: int, difference: float) -> float:

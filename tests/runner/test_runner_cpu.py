@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pytest
+
 from edgeprune.runner.cpu import describe, normalise_architecture, parse_cpuinfo, parse_sysctl, usable_cores
 
 LAPTOP = "\n\n".join(
-    f"processor\t: {logical}\nmodel name\t: Some CPU @ 2.60GHz\nphysical id\t: 0\ncore id\t\t: {logical // 2}\n"
+    f"processor\t: {logical}\nmodel name\t: Some CPU @ 2.60GHz\nphysical id\t: 0\n"
+    f"core id\t\t: {logical // 2}\n"
     "flags\t\t: fpu sse avx avx2 avx512f avx512_vnni amx_bf16 amx_tile amx_int8 avx512_bf16"
     for logical in range(4)
 )

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import edgeprune.runner
 import numpy as np
 import pytest
 import tiny_model
+
+import edgeprune.runner
 from edgeprune.runner.probe import peak_memory_bytes, read_batch
 from edgeprune.runner.variant import RunnerError
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import tiny_model
+
 from edgeprune.runner.variant import FILE, RunnerError, read_variant, write_variant
 
 
@@ -47,7 +48,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], message
 @pytest.mark.parametrize("text", ["", "[1]", "{"])
 def test_no_json_is_an_error_of_ours(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text, encoding="utf-8")
-    with pytest.raises(RunnerError, match="variant.json"):
+    with pytest.raises(RunnerError, match=r"variant\.json"):
         read_variant(tmp_path)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from edgeprune.runner.variant import Variant, write_variant
 from onnx import TensorProto, helper, numpy_helper
+
+from edgeprune.runner.variant import Variant, write_variant
 
 VOCABULARY, HIDDEN = 64, 32
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]

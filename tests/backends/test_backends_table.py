@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from types import MappingProxyType
+
+import pytest
+
+from edgeprune import backends
+from edgeprune.errors import UnsupportedError
+from edgeprune.recipe.schema import Target
+from edgeprune.runner.cpu import Cpu
+
+
+def make_target(kind: str = "local", architecture: str = "x86_64") -> Target:
+    return Target.model_validate(
+        {
+            "name": "a-target",
+            "description": "For tests.",
+            "architecture": architecture,
+            "device": {"kind": kind, "threads": 1},
+            "backends": [{"backend": "onnxruntime", "variants": ["fp32"]}],
+            "speeds_up": ["head"],
+        }
+    )
+
+
+def make_cpu(*features: str, architecture: str = "x86_64") -> Cpu:
+    return Cpu("Some CPU", architecture, 2, 2, None, features)
+
+
+def test_every_row_can_be_had_here() -> None:
+    cpu = make_cpu("avx512_bf16")
+    for name in backends.names():
+        for variant in backends.BACKENDS[name].variants:
+            assert backends.check(name, variant, make_target(), cpu) is None
+
+
+def test_unknown_names_get_a_suggestion_and_the_list() -> None:
+    assert backends.check("onnxrutime", "fp32", make_target()) == (
+        "there is no backend 'onnxrutime' (did you mean 'onnxruntime'? It has: onnxruntime, openvino)"
+    )
+    assert backends.check("onnxruntime", "int8-dynamc", make_target()) == (
+        "backend 'onnxruntime' has no variant 'int8-dynamc' "
+        "(did you mean 'int8-dynamic'? It has: fp32, int8-dynamic)"
+    )
+    assert "did you mean" not in str(backends.check("onnxruntime", "xyz", make_target()))
+
+
+def test_a_runtime_that_is_not_installed_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = replace(backends.BACKENDS["openvino"], package="no_such_runtime")
+    monkeypatch.setattr(backends, "BACKENDS", MappingProxyType({"openvino": missing}))
+    assert backends.check("openvino", "fp32", make_target()) == (
+        "backend 'openvino' is not installed (pip install \"edgeprune[openvino]\")"
+    )
+    with pytest.raises(UnsupportedError, match="not installed"):
+        backends.versions("openvino")
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "features", "refused"),
+    [
+        ("local", "x86_64", (), "this CPU (Some CPU) has neither of amx_bf16 and avx512_bf16"),
+        ("local", "x86_64", ("avx512_bf16",), None),
+        ("local", "x86_64", ("amx_bf16",), None),
+        ("none", "x86_64", (), None),  # another machine: not known, so not refused
+        ("none", "aarch64", ("bf16",), "bfloat16 is for x86_64 CPUs here, and target 'a-target' is aarch64"),
+    ],
+)
+def test_bf16_needs_the_cpu(
+    kind: str, architecture: str, features: tuple[str, ...], refused: str | None
+) -> None:
+    target = make_target(kind, architecture)
+    assert backends.check("openvino", "bf16", target, make_cpu(*features)) == refused
+    assert backends.check("openvino", "fp32", target, make_cpu(*features)) is None
+
+
+def test_versions_are_those_that_are_installed() -> None:
+    import onnxruntime
+
+    assert backends.versions("onnxruntime")["onnxruntime"] == onnxruntime.__version__
+
+
+def test_the_table_and_a_check_import_no_runtime() -> None:
+    code = (
+        "import sys; from edgeprune import backends; from edgeprune.recipe.schema import Target\n"
+        f"target = Target.model_validate_json({make_target().model_dump_json()!r})\n"
+        "[backends.check(name, 'fp32', target) for name in backends.names()]\n"
+        "print(sorted({'onnx', 'onnxruntime', 'openvino', 'torch', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
