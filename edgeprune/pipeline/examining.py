@@ -54,7 +54,8 @@ def examine() -> dict[str, Any]:
         measured[target.name] = _where_measured(target, machine.architecture)
     return {
         "versions": running.versions(),
-        "cpu": asdict(machine) | {"features": {words: name in machine.features for name, words in known.items()}},
+        "cpu": asdict(machine)
+        | {"features": {words: name in machine.features for name, words in known.items()}},
         "targets": [asdict(finding) for finding in findings],
         "measured": measured,
     }

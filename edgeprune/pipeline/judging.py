@@ -60,8 +60,10 @@ def target_row(
     judged = judge_target(candidates, shell.acceptance, shell.task.metric)
     rows = [_original_row(artifacts, measured, shell)] if measured else []
     by_name = {candidate.name: candidate for candidate in candidates}
-    for judgement in judged.variants:
-        rows.append(_variant_row(by_name[judgement.name], judgement, compiled, measured, shell))
+    rows += [
+        _variant_row(by_name[judgement.name], judgement, compiled, measured, shell)
+        for judgement in judged.variants
+    ]
     threads = plan.target.device.threads or machine.physical_cores
     return TargetRow(
         name=plan.target.name,
@@ -136,13 +138,20 @@ def _latency(measured: _Measured, name: str, shell: RecipeShell) -> list[Latency
     plain = f"{backend}/fp32"
     rows = []
     for length in shell.measurement.lengths:
-        against: dict[str, Interval] = {}
-        for field, reference in (("speedup_original", ORIGINAL), ("speedup_fp32", plain)):
+        against: dict[str, Interval | None] = {}
+        for reference in (ORIGINAL, plain):
             if name not in (reference, ORIGINAL) and reference in measured.models:
                 ratio = _speedup(measured, reference, name, length, shell.acceptance.confidence)
-                against[field] = Interval(**asdict(ratio))
-        summary = asdict(measured.timings.summary(name, length))
-        rows.append(LatencyRow(length=length, batch=shell.measurement.batch, **summary, **against))
+                against[reference] = Interval(**asdict(ratio))
+        rows.append(
+            LatencyRow(
+                length=length,
+                batch=shell.measurement.batch,
+                speedup_original=against.get(ORIGINAL),
+                speedup_fp32=against.get(plain),
+                **asdict(measured.timings.summary(name, length)),
+            )
+        )
     return rows
 
 
@@ -175,7 +184,11 @@ def _variant_row(
     row: dict[str, Any] = {}
     if candidate.name in compiled:
         record = compiled[candidate.name].record
-        row |= {"file_bytes": record["file_bytes"], "notes": record["notes"], "executed": record["executed"] or ""}
+        row |= {
+            "file_bytes": record["file_bytes"],
+            "notes": record["notes"],
+            "executed": record["executed"] or "",
+        }
     if measured and candidate.name in measured.models:
         facts = measured.models[candidate.name]
         assert candidate.difference is not None

@@ -7,16 +7,19 @@ against what the stages before it provide.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from edgeprune import stages
-from edgeprune.assets import Asset
+from edgeprune.assets import Asset, Kind
 from edgeprune.errors import Problem, UnsupportedError
 from edgeprune.pipeline.keys import code_hash, digest, library_versions
 from edgeprune.recipe.loading import Recipe
 from edgeprune.recipe.schema import Section, Target
 from edgeprune.stages.contract import Stage
+
+if TYPE_CHECKING:
+    from edgeprune.runner.cpu import Cpu
 
 __all__ = ["Node", "Plan", "Refusal", "TargetPlan", "asset_sources", "make_plan"]
 
@@ -87,10 +90,13 @@ class Plan:
         return next(node for node in self.nodes if node.id == name)
 
 
-def asset_sources(recipe: Recipe) -> dict[str, tuple[list[str], str]]:
+def asset_sources(recipe: Recipe) -> dict[str, tuple[list[str], Kind]]:
     """Role of every asset that a recipe names: its sources and whether it is a model or a dataset."""
     shell = recipe.shell
-    sources = {"model": (shell.model.source, "model"), "train": (shell.task.train, "dataset")}
+    sources: dict[str, tuple[list[str], Kind]] = {
+        "model": (shell.model.source, "model"),
+        "train": (shell.task.train, "dataset"),
+    }
     if shell.task.validation is not None:
         sources["validation"] = (shell.task.validation, "dataset")
     return sources
@@ -216,56 +222,68 @@ def _chain_problems(recipe: Recipe) -> list[Problem]:
 
 def _plan_target(target: Target, builder: _Builder) -> TargetPlan:
     """One compile node per variant that can be compiled here, and a node that measures them together."""
-    from edgeprune import backends
     from edgeprune.runner.cpu import describe
-    from edgeprune.stages.compile import for_target
 
-    compile_stage, measure_stage = stages.get("compile"), stages.get("measure")
     machine = describe()
     unmeasured = _why_unmeasured(target, machine.architecture)
-    compiled: dict[str, str] = {}
-    refusals: list[Refusal] = []
-    source = {kind: builder.provided[kind] for kind in compile_stage.requires}
-    for entry in target.backends:
-        for variant in entry.variants:
-            reason = backends.check(entry.backend, variant, target)
-            if reason is not None:
-                refusals.append(Refusal(entry.backend, variant, reason))
-                continue
-            features = list(machine.features) if not unmeasured else []
-            body = for_target(target, entry.backend, variant, features)
-            name = f"compile {target.name}/{entry.backend}/{variant}"
-            row = _with_libraries(compile_stage, backends.BACKENDS[entry.backend].distributions)
-            builder.add(row, body, name=name, inputs=source)
-            compiled[f"{entry.backend}/{variant}"] = name
+    compiled, refusals = _add_compile_nodes(target, builder, [] if unmeasured else list(machine.features))
     if not compiled:
         reasons = "; ".join(f"{item.backend}/{item.variant}: {item.reason}" for item in refusals)
         raise UnsupportedError(
             f"target {target.name!r}: nothing that it lists can be compiled here ({reasons})",
             hint="`edgeprune doctor` says what is missing",
         )
-    measure = None
-    if not unmeasured:
-        measure = f"measure {target.name}"
-        body = {
-            "target": target.name,
-            "threads": target.device.threads or machine.physical_cores,
-            "cpu": machine.model,
-            "features": list(machine.features),
-            "variants": list(compiled),
-        }
-        inputs = {kind: builder.provided[kind] for kind in measure_stage.requires}
-        inputs |= {f"compiled/{variant}": name for variant, name in compiled.items()}
-        names = sorted({name for row in target.backends for name in backends.BACKENDS[row.backend].distributions})
-        row = _with_libraries(measure_stage, tuple(names))
-        builder.add(row, measure_stage.config.model_validate(body), name=measure, inputs=inputs)
+    measure = None if unmeasured else _add_measure_node(target, builder, compiled, machine)
     return TargetPlan(target, compiled, measure, unmeasured, tuple(refusals))
 
 
-def _with_libraries(stage: Stage, names: tuple[str, ...]) -> Stage:
-    from dataclasses import replace
+def _add_compile_nodes(
+    target: Target, builder: _Builder, features: list[str]
+) -> tuple[dict[str, str], list[Refusal]]:
+    """Ids of the compile nodes by ``backend/variant``, and the variants that cannot be had."""
+    from edgeprune import backends
+    from edgeprune.stages.compile import for_target
 
-    return replace(stage, libraries=(*stage.libraries, *names))
+    stage = stages.get("compile")
+    inputs = {kind: builder.provided[kind] for kind in stage.requires}
+    compiled: dict[str, str] = {}
+    refusals: list[Refusal] = []
+    for entry in target.backends:
+        row = _with_libraries(stage, backends.BACKENDS[entry.backend].distributions)
+        for variant in entry.variants:
+            reason = backends.check(entry.backend, variant, target)
+            if reason is not None:
+                refusals.append(Refusal(entry.backend, variant, reason))
+                continue
+            name = f"compile {target.name}/{entry.backend}/{variant}"
+            body = for_target(target, entry.backend, variant, features)
+            compiled[f"{entry.backend}/{variant}"] = builder.add(row, body, name=name, inputs=inputs).id
+    return compiled, refusals
+
+
+def _add_measure_node(target: Target, builder: _Builder, compiled: Mapping[str, str], machine: Cpu) -> str:
+    """Id of the node that measures all compiled variants beside the original."""
+    from edgeprune import backends
+    from edgeprune.stages.measure import MeasureConfig
+
+    stage = stages.get("measure")
+    body = MeasureConfig(
+        target=target.name,
+        threads=target.device.threads or machine.physical_cores,
+        cpu=machine.model,
+        features=list(machine.features),
+        variants=list(compiled),
+    )
+    inputs = {kind: builder.provided[kind] for kind in stage.requires}
+    inputs |= {f"compiled/{variant}": name for variant, name in compiled.items()}
+    libraries = {name for entry in target.backends for name in backends.BACKENDS[entry.backend].distributions}
+    row = _with_libraries(stage, tuple(sorted(libraries)))
+    return builder.add(row, body, name=f"measure {target.name}", inputs=inputs).id
+
+
+def _with_libraries(stage: Stage, names: tuple[str, ...]) -> Stage:
+    """The stage with a backend's own libraries in its key."""
+    return replace(stage, libraries=tuple(dict.fromkeys((*stage.libraries, *names))))
 
 
 def _why_unmeasured(target: Target, architecture: str) -> str:

@@ -14,7 +14,7 @@ from edgeprune.report.model import AssetRow, DataSummary, Note, Report, StageRow
 from edgeprune.runner.cpu import describe
 
 if TYPE_CHECKING:
-    from edgeprune.pipeline.running import Made
+    from edgeprune.pipeline.making import Made
 
 __all__ = ["assemble"]
 
@@ -115,12 +115,11 @@ def _asset_rows(plan: Plan) -> list[AssetRow]:
 
 def _worth_knowing(plan: Plan, made: Mapping[str, Made], targets: list[TargetRow]) -> list[Note]:
     """Refusals, unmeasured targets, mirrors, rows left out, and what the stages noted."""
-    notes: list[Note] = []
-    for target in targets:
-        if not target.measured:
-            notes.append(Note(where=f"target {target.name}", text=target.reason))
-        elif target.verdict == "inconclusive":
-            notes.append(Note(where=f"target {target.name}", text=target.reason))
+    notes = [
+        Note(where=f"target {target.name}", text=target.reason)
+        for target in targets
+        if not target.measured or target.verdict == "inconclusive"
+    ]
     for item in plan.targets:
         for row in item.refusals:
             where = f"target {item.target.name}"
@@ -129,7 +128,8 @@ def _worth_knowing(plan: Plan, made: Mapping[str, Made], targets: list[TargetRow
     for role, asset in plan.assets.items():
         if asset is not None and asset.tried:
             tried = "; ".join(str(attempt) for attempt in asset.tried)
-            notes.append(Note(where=f"asset {role}", text=f"served by {asset.uri}, after: {tried}", level="info"))
+            text = f"served by {asset.uri}, after: {tried}"
+            notes.append(Note(where=f"asset {role}", text=text, level="info"))
     for name, made_item in made.items():
         notes += [Note(where=name, text=text) for text in made_item.artifact.notes]
     return notes

@@ -142,7 +142,9 @@ def _index(items: list[Any], part: str, key: KeyPath, text: str) -> int:
     close = get_close_matches(part, names, n=1)
     raise UsageError(
         f"--set {text!r}: {where} has no {part!r}",
-        hint=f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(filter(None, names)) or 'nothing named'}",
+        hint=f"did you mean {close[0]!r}?"
+        if close
+        else f"it has: {', '.join(filter(None, names)) or 'nothing named'}",
     )
 
 

@@ -110,7 +110,7 @@ def _plain(node: Any, key: KeyPath, path: Path, places: dict[KeyPath, str]) -> A
         result = {}
         for name, value in node.items():
             child = (*key, _scalar(name))
-            line, column = node.lc.key(name)
+            line, column = node.lc.key(name)  # type: ignore[attr-defined]
             places[child] = f"{path}:{line + 1}:{column + 1}"
             result[child[-1]] = _plain(value, child, path, places)
         return result

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -75,7 +75,7 @@ class Recipe:
         return RecipeError(self.document.locate(problems))
 
 
-SourceCheck = Callable[[str, str, KeyPath], Problem | None]
+SourceCheck = Callable[[str, Literal["model", "dataset"], KeyPath], Problem | None]
 
 
 def load_recipe(
@@ -90,7 +90,7 @@ def load_recipe(
     Args:
         path: The YAML file.
         stage_configs: Name of each stage that a recipe may list, and the schema of its body.
-        check_source: What is wrong with the address of an asset: (uri, `model` or `dataset`, key) to a problem.
+        check_source: What is wrong with an asset's address: (uri, kind of asset, key) to a problem.
         overrides: ``--set`` texts.
 
     Raises:
@@ -133,18 +133,22 @@ def _check_stages(
     return entries, problems
 
 
+_SOURCES: tuple[tuple[str, str, Literal["model", "dataset"]], ...] = (
+    ("model", "source", "model"),
+    ("task", "train", "dataset"),
+    ("task", "validation", "dataset"),
+)
+
+
 def _check_sources(data: Mapping[str, Any], check_source: SourceCheck) -> list[Problem]:
     """Malformed asset addresses are found here, not after an hour of training."""
     problems: list[Problem] = []
-    for section, name, kind in (
-        ("model", "source", "model"),
-        ("task", "train", "dataset"),
-        ("task", "validation", "dataset"),
-    ):
+    for section, name, kind in _SOURCES:
         body = data.get(section)
         value = body.get(name) if isinstance(body, dict) else None
         listed = isinstance(value, list)
-        for index, uri in enumerate(value if listed else [value]):
+        uris: list[Any] = value if isinstance(value, list) else [value]
+        for index, uri in enumerate(uris):
             key: KeyPath = (section, name, index) if listed else (section, name)
             problem = check_source(uri, kind, key) if isinstance(uri, str) else None
             problems += [problem] if problem else []

@@ -72,7 +72,7 @@ class Columns(Section):
     """Which columns of the data hold what."""
 
     text: str = Field(description="Column with the sentence, or the first sentence of a pair.")
-    text_pair: str | None = Field(None, description="Column with the second sentence of a pair.")
+    text_pair: str | None = Field(default=None, description="Column with the second sentence of a pair.")
     label: str = Field(description="Column with the label, before `labels` maps it.")
 
 
@@ -81,7 +81,7 @@ class Split(Section):
 
     validation: float = Field(gt=0.0, lt=1.0, description="Share of rows (or of groups) held out.")
     group: str | None = Field(
-        None, description="Column whose equal values stay on one side, e.g. the film of a review."
+        default=None, description="Column whose equal values stay on one side, e.g. the film of a review."
     )
     seed: int = Field(0, ge=0, description="Seed of the split; independent of the recipe's seed.")
 
@@ -91,7 +91,7 @@ class TaskConfig(Section):
 
     type: Literal["text-classification"]
     train: Sources
-    validation: Sources | None = Field(None, description="Left out: `split` takes it from `train`.")
+    validation: Sources | None = Field(default=None, description="Left out: `split` takes it from `train`.")
     format: Literal["auto", "tsv", "csv", "jsonl", "parquet"] = Field(
         "auto", description="`auto` reads it from the file name (.csv.bz2 and .csv.gz too)."
     )
@@ -145,9 +145,13 @@ class Acceptance(Section):
 
     max_drop: float = Field(ge=0.0, le=100.0, description="Points of `task.metric` it may lose.")
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Confidence of the intervals.")
-    min_agreement: Share | None = Field(None, description="Share of examples with the original's answer.")
+    min_agreement: Share | None = Field(
+        default=None, description="Share of examples with the original's answer."
+    )
     min_speedup: float | None = Field(
-        None, gt=0.0, description="Times faster than the original PyTorch model, at every measured length."
+        default=None,
+        gt=0.0,
+        description="Times faster than the original PyTorch model, at every measured length.",
     )
 
 
@@ -185,7 +189,9 @@ class Device(Section):
     kind: Literal["local", "none"] = Field(
         description="`local`: this machine, when its architecture fits. `none`: compiled, not measured."
     )
-    threads: int | None = Field(None, ge=1, description="Threads a model may use; left out: physical cores.")
+    threads: int | None = Field(
+        default=None, ge=1, description="Threads a model may use; left out: physical cores."
+    )
 
 
 class BackendVariants(Section):

@@ -94,12 +94,12 @@ class VariantRow(Row):
     chosen: bool = False
     quality: Quality | None = None
     difference_points: Interval | None = Field(
-        None, description="Metric of this variant minus the original's, points."
+        default=None, description="Metric of this variant minus the original's, points."
     )
-    agreement: float | None = Field(None, description="Share of examples with the original's answer.")
+    agreement: float | None = Field(default=None, description="Share of examples with the original's answer.")
     latency: list[LatencyRow] = Field(default_factory=list)
     file_bytes: int | None = None
-    load_seconds: float | None = Field(None, description="From nothing to ready, in a fresh process.")
+    load_seconds: float | None = Field(default=None, description="From nothing to ready, in a fresh process.")
     peak_memory_bytes: int | None = Field(
         None, description="Peak resident set of a fresh process that answered."
     )
@@ -170,7 +170,7 @@ class DataSummary(Row):
     labels: list[str]
     train_per_label: dict[str, int]
     validation_per_label: dict[str, int]
-    filtered: int = Field(0, description="Rows left out by `where`, on purpose.")
+    filtered: int = Field(default=0, description="Rows left out by `where`, on purpose.")
     unusable: list[UnusableRows] = Field(default_factory=list)
     split: str = Field(description="How validation came about, in words.")
 

@@ -18,8 +18,8 @@ from typing import Callable, Protocol
 
 import numpy as np
 
-from .session import open_session  # noqa: TID252 - this folder is copied under other names
-from .variant import RunnerError, read_variant  # noqa: TID252
+from .session import open_session
+from .variant import RunnerError, read_variant
 
 __all__ = [
     "Answers",

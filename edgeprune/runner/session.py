@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .cpu import describe, usable_cores  # noqa: TID252 - this folder is copied under other names
-from .variant import RunnerError, Variant, read_variant  # noqa: TID252
+from .cpu import describe, usable_cores
+from .variant import RunnerError, Variant, read_variant
 
 __all__ = ["INPUTS", "Executed", "OnnxruntimeSession", "OpenvinoSession", "Session", "open_session"]
 
@@ -75,7 +75,7 @@ class Session(ABC):
             raise RunnerError(
                 f"inputs have the shapes {ids.shape}, {mask.shape}, {types.shape}; need one 2-D shape"
             )
-        arrays = dict(zip(INPUTS, self._pad(ids, mask, types)))  # noqa: B905 - strict= is Python 3.10
+        arrays = dict(zip(INPUTS, self._pad(ids, mask, types)))
         return self._answer({name: arrays[name] for name in self.variant.inputs})
 
     def _pad(self, ids: np.ndarray, mask: np.ndarray, types: np.ndarray) -> list[np.ndarray]:
@@ -90,7 +90,7 @@ class Session(ABC):
             np.pad(np.asarray(array, np.int64), ((0, 0), (0, missing)), constant_values=fill)
             if missing
             else np.ascontiguousarray(array, np.int64)
-            for array, fill in zip(arrays, fills)  # noqa: B905
+            for array, fill in zip(arrays, fills)
         ]
 
     @abstractmethod
@@ -139,7 +139,7 @@ class OnnxruntimeSession(Session):
             options.add_session_config_entry("session.disable_prepacking", "1")
             session = self._open(options)
             ones = np.ones((1, 4), np.int64)
-            sample = dict(zip(INPUTS, (ones, ones, np.zeros_like(ones))))  # noqa: B905
+            sample = dict(zip(INPUTS, (ones, ones, np.zeros_like(ones))))
             session.run(["logits"], {name: sample[name] for name in self.variant.inputs})
             trace = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         events = [event["args"] for event in trace if event.get("cat") == "Node"]

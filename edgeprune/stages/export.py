@@ -43,7 +43,7 @@ def apply(work: Work) -> Outcome:
     worst, checked = _compare(model, work, config)
     if not worst <= config.tolerance:
         raise EdgepruneError(
-            f"the exported model's logits differ from PyTorch's by {worst:.2g} (allowed: {config.tolerance:g})",
+            f"the exported model's logits are off PyTorch's by {worst:.2g}; allowed: {config.tolerance:g}",
             where=str(checked),
             hint="raise stages.export.tolerance if that is acceptable, or try another opset",
         )

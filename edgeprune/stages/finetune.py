@@ -29,7 +29,7 @@ class FinetuneConfig(Section):
         "auto", description="`auto`: bf16 autocast where the processor has it. Weights are FP32 always."
     )
     averaging: float = Field(
-        0.0, ge=0, lt=1, description="Decay of a moving average of the weights, e.g. 0.998; 0: the last weights."
+        0.0, ge=0, lt=1, description="Decay of a moving average of the weights, e.g. 0.998; 0: none."
     )
     checkpoint_steps: int = Field(500, ge=1, description="A killed run loses at most this many steps.")
 

@@ -78,14 +78,15 @@ def apply(work: Work) -> Outcome:
     logits = _answers(models, encoded, tokenizer.pad_token_id, protocol.batch, work.progress)
     streams = {length: inputs(None if length == "real" else length) for length in protocol.lengths}
     nanoseconds = _latency(models, streams, protocol, work.progress)
-    executed = {ORIGINAL: original.executed, **{name: row.executed().summary for name, row in sessions.items()}}
+    executed = {ORIGINAL: original.executed}
+    executed |= {name: session.executed().summary for name, session in sessions.items()}
 
     del models, sessions, original
     work.progress(text="load time and memory in fresh processes")
     longest = max(inputs(), key=lambda batch: batch.ids.size)
     fresh = _fresh(work.inputs["original"], folders, config.threads, longest)
-    np.savez(work.output / "logits.npz", labels=np.asarray(validation.labels), **logits)
-    np.savez(work.output / "nanoseconds.npz", **nanoseconds)
+    _save(work.output / "logits.npz", {"labels": np.asarray(validation.labels), **logits})
+    _save(work.output / "nanoseconds.npz", nanoseconds)
     record = {
         name: {"executed": executed[name], **fresh[name], **_scores(values, validation)}
         for name, values in logits.items()
@@ -96,6 +97,10 @@ def apply(work: Work) -> Outcome:
         limit = work.sections["model.max_length"]
         notes.append(f"{encoded.truncated:,} of {len(encoded):,} validation texts are cut at {limit} tokens")
     return Outcome(record={"models": record}, notes=notes)
+
+
+def _save(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes every keyword for an option
 
 
 def timing_name(model: str, length: int | str) -> str:
@@ -117,7 +122,10 @@ def _answers(
 
 
 def _latency(
-    models: Mapping[str, Predictor], streams: Mapping[Any, list[Batch]], protocol: Measurement, progress: Progress
+    models: Mapping[str, Predictor],
+    streams: Mapping[Any, list[Batch]],
+    protocol: Measurement,
+    progress: Progress,
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Nanoseconds of every call, by `timing_name`."""
     from edgeprune.measurement.latency import measure_interleaved
@@ -128,7 +136,8 @@ def _latency(
     callers = {name: caller(model) for name, model in models.items()}
     found: dict[str, npt.NDArray[np.int64]] = {}
     for index, (length, stream) in enumerate(streams.items()):
-        progress(step=index, total=len(streams), text=f"latency at length {length}, {len(callers)} models interleaved")
+        text = f"latency at length {length}, {len(callers)} models interleaved"
+        progress(step=index, total=len(streams), text=text)
         timings = measure_interleaved(callers, {length: stream}, protocol.calls, protocol.warmup)
         found |= {timing_name(name, length): rows[length] for name, rows in timings.nanoseconds.items()}
     return found

@@ -42,7 +42,7 @@ class Settings:
         label_smoothing: Share of the target spread over all classes.
         max_grad_norm: Gradients are scaled down to this norm.
         precision: `bf16` runs the matrix products under autocast; weights stay FP32.
-        averaging: Decay of the moving average of the weights that is kept (see `averaging`); 0: the last weights.
+        averaging: Decay of the moving average of the weights that is kept; 0: the last weights are.
         checkpoint_steps: Steps between checkpoints.
         seed: Of batches and dropout.
     """

@@ -71,7 +71,11 @@ def test_resolved_recipe_loads_to_the_same(recipe: Path, tmp_path: Path) -> None
 
 
 def test_every_problem_at_once_with_its_line(recipe: Path) -> None:
-    text = GOOD.replace("epochs: 1,", "epohcs: 1,").replace("seed: 1", "seed: one").replace("type: text-", "type: txt-")
+    text = (
+        GOOD.replace("epochs: 1,", "epohcs: 1,")
+        .replace("seed: 1", "seed: one")
+        .replace("type: text-", "type: txt-")
+    )
     recipe.write_text(text)
     problems = _problems(recipe)
     assert problems == [
@@ -84,7 +88,9 @@ def test_every_problem_at_once_with_its_line(recipe: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("section", ["task", "model", "stages", "targets", "acceptance", "measurement", "seed"])
+@pytest.mark.parametrize(
+    "section", ["task", "model", "stages", "targets", "acceptance", "measurement", "seed"]
+)
 def test_no_section_has_a_default(recipe: Path, section: str) -> None:
     import re
 
@@ -95,7 +101,10 @@ def test_no_section_has_a_default(recipe: Path, section: str) -> None:
 def test_unknown_stage(recipe: Path) -> None:
     recipe.write_text(GOOD.replace("- finetune:", "- finetun:"))
     (problem,) = _problems(recipe)
-    assert problem == f"{recipe}:13:5: stages.0.finetun: there is no stage 'finetun'\n  hint: did you mean 'finetune'?"
+    assert (
+        problem
+        == f"{recipe}:13:5: stages.0.finetun: there is no stage 'finetun'\n  hint: did you mean 'finetune'?"
+    )
 
 
 def test_malformed_source_is_found_before_anything_runs(recipe: Path) -> None:
@@ -128,7 +137,9 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_set(recipe: Path) -> None:
-    loaded = _load(recipe, "stages.finetune.epochs=2.5", "seed=9", "stages.1.export={opset: 17}", "task.metric=f1")
+    loaded = _load(
+        recipe, "stages.finetune.epochs=2.5", "seed=9", "stages.1.export={opset: 17}", "task.metric=f1"
+    )
     assert loaded.stages[0].config.epochs == 2.5
     assert loaded.stages[1].config.opset == 17
     assert (loaded.shell.seed, loaded.shell.task.metric) == (9, "f1")
@@ -141,7 +152,9 @@ def test_set_can_fill_a_stage_without_a_body(recipe: Path) -> None:
 
 def test_a_problem_that_set_made_says_so(recipe: Path) -> None:
     (problem,) = _problems(recipe, "stages.finetune.epochs=many")
-    assert problem.startswith("--set stages.finetune.epochs=many: stages.0.finetune.epochs: should be a valid number")
+    assert problem.startswith(
+        "--set stages.finetune.epochs=many: stages.0.finetune.epochs: should be a valid number"
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,7 +182,9 @@ def test_set_of_a_stage_that_occurs_twice_asks_which(recipe: Path) -> None:
 
 def test_extends_joins_mappings_and_keeps_places(recipe: Path, tmp_path: Path) -> None:
     child = tmp_path / "child.yaml"
-    child.write_text("extends: tiny.yaml\nname: child\ntask:\n  columns:\n    label: lable\nacceptance: {max_drop: lots}\n")
+    child.write_text(
+        "extends: tiny.yaml\nname: child\ntask:\n  columns:\n    label: lable\nacceptance: {max_drop: lots}\n"
+    )
     document = compose(child)
     assert document.data["task"]["columns"] == {"text": "sentence", "label": "lable"}
     assert document.place(("task", "columns", "label")) == f"{child}:5:5"
@@ -192,14 +207,23 @@ def test_extends_what_is_not_there(tmp_path: Path) -> None:
 
 
 _PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-10, 10) | st.floats(allow_nan=False, allow_infinity=False) | st.text("ab: #'\"-", max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", min_size=1, max_size=3), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-10, 10)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text("ab: #'\"-", max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("abc", min_size=1, max_size=3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
 
 @given(data=st.dictionaries(st.text("abc", min_size=1, max_size=3), _PLAIN, max_size=4))
-def test_reading_is_the_inverse_of_writing(tmp_path_factory: pytest.TempPathFactory, data: dict[str, object]) -> None:
+def test_reading_is_the_inverse_of_writing(
+    tmp_path_factory: pytest.TempPathFactory, data: dict[str, object]
+) -> None:
     import json
 
     path = tmp_path_factory.mktemp("yaml") / "x.yaml"

@@ -35,7 +35,7 @@ document.querySelector("iframe").addEventListener("load", event => {{
     width: root.clientWidth, content: root.scrollWidth, out: out.slice(0, 5).map(element => element.outerHTML.slice(0, 200)),
   }});
 }});
-</script>"""  # noqa: E501
+</script>"""
 
 pytestmark = [
     pytest.mark.recipe,

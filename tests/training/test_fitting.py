@@ -60,14 +60,14 @@ def _digest(model) -> str:
     return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()
 
 
-class _Killed(Exception):
+class _KilledError(Exception):
     pass
 
 
 def _killer(step: int):
     def progress(**numbers: object) -> None:
         if numbers["step"] == step:
-            raise _Killed
+            raise _KilledError
 
     return progress
 
@@ -94,7 +94,7 @@ def test_resumed_equals_uninterrupted(uninterrupted, tmp_path: Path, step: int) 
 
     encoded, labels = _encoded()
     transformers.set_seed(3)
-    with pytest.raises(_Killed):
+    with pytest.raises(_KilledError):
         fit(_model(), encoded, labels, _settings(), pad_id=0, scratch=tmp_path, progress=_killer(step))
     transformers.set_seed(99)  # what a new process's random state is must not matter
     model = _model()
@@ -103,7 +103,7 @@ def test_resumed_equals_uninterrupted(uninterrupted, tmp_path: Path, step: int) 
     assert _digest(model) == digest
     assert fitted.curve == whole.curve
     assert fitted.steps == whole.steps == 16
-    # the checkpoint of step s is written after step s was told, so a kill at s leaves that of the last multiple below
+    # a step is told before its checkpoint is written, so a kill at step 8 leaves that of step 4
     assert fitted.resumed_from == (step - 1) // 4 * 4
 
 

@@ -1,0 +1,65 @@
+"""Reading the guides: their fenced blocks, code, tables and headings."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+__all__ = [
+    "NAMES",
+    "RECIPES",
+    "ROOT",
+    "TARGETS",
+    "all_code",
+    "anchors",
+    "blocks",
+    "prose",
+    "stem",
+    "table_rows",
+    "text",
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+TARGETS = sorted((ROOT / "targets").glob("*.yaml"))
+NAMES = ["README.md", "CHANGELOG.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def stem(path: Path) -> str:
+    return path.stem
+
+
+@cache
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def prose(name: str) -> str:
+    """A guide without its fenced blocks."""
+    return _FENCE.sub("", text(name))
+
+
+def blocks(name: str, language: str) -> list[str]:
+    """The fenced blocks of a guide in one language."""
+    return [body for found, body in _FENCE.findall(text(name)) if found == language]
+
+
+def all_code() -> str:
+    """Everything that is set as code in the guides, in fences or in backticks; comments in fences left out."""
+    fenced = [re.sub(r"#.*", "", body) for name in NAMES for _, body in _FENCE.findall(text(name))]
+    return "\n".join([*fenced, *(span for name in NAMES for span in re.findall(r"`([^`\n]+)`", prose(name)))])
+
+
+def table_rows(name: str) -> list[list[str]]:
+    """The rows of all tables of a guide, cells stripped."""
+    lines = [line for line in prose(name).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def anchors(name: str) -> set[str]:
+    """What a link may name in a guide: its headings, the way that GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", prose(name), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
