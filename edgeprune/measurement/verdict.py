@@ -157,7 +157,7 @@ def _compare(interval: Interval, floor: float) -> Verdict:
 
 def _judge_drop(difference: Interval, max_drop: float, metric: str) -> _Finding:
     verdict = _compare(difference, -max_drop)
-    measured = f"{metric} {difference.estimate:+.2f} points {_range(difference, '+.2f')}"
+    measured = f"{metric} {_number(difference.estimate, '+.2f')} points {_range(difference, '+.2f')}"
     ending = {
         "pass": f"at most {max_drop:g} may be lost",
         "fail": f"more than the {max_drop:g} that may be lost",
@@ -192,7 +192,13 @@ def _floor_words(verdict: Verdict, floor: str) -> str:
 
 
 def _range(interval: Interval, form: str) -> str:
-    return f"({interval.confidence * 100:g} % interval {interval.low:{form}} to {interval.high:{form}})"
+    low, high = _number(interval.low, form), _number(interval.high, form)
+    return f"({interval.confidence * 100:g} % interval {low} to {high})"
+
+
+def _number(value: float, form: str) -> str:
+    """A formatted number with a true minus sign, as in the tables of the report."""
+    return f"{value:{form}}".replace("-", "−")
 
 
 def _join(findings: Sequence[_Finding], verdict: Verdict) -> str:

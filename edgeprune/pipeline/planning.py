@@ -21,7 +21,7 @@ from edgeprune.stages.contract import Stage
 if TYPE_CHECKING:
     from edgeprune.runner.cpu import Cpu
 
-__all__ = ["Node", "Plan", "Refusal", "TargetPlan", "asset_sources", "make_plan"]
+__all__ = ["Node", "Plan", "Refusal", "TargetPlan", "asset_sources", "chain_problems", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def make_plan(recipe: Recipe, targets: Sequence[Target], assets: Mapping[str, As
         RecipeError: A stage lacks what no earlier stage provides, or its body does not fit.
         UnsupportedError: Nothing that a target lists can be compiled here.
     """
-    problems = _chain_problems(recipe)
+    problems = chain_problems(recipe)
     if problems:
         raise recipe.error(problems)
     builder = _Builder(recipe, assets)
@@ -190,7 +190,7 @@ def _unused(name: str, taken: Mapping[str, Node]) -> str:
     return f"{name}-{count}"
 
 
-def _chain_problems(recipe: Recipe) -> list[Problem]:
+def chain_problems(recipe: Recipe) -> list[Problem]:
     """What is impossible in the order of the stages, and what in their bodies the schema cannot see."""
     have = set(stages.get("prepare").provides)
     problems: list[Problem] = []

@@ -1,12 +1,13 @@
-"""Everything about a recipe that can be found wrong without fetching or running anything."""
+"""Everything about a recipe that can be found wrong without fetching or training anything."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeprune import assets
 from edgeprune.errors import EdgepruneError, Problem, RecipeError
-from edgeprune.pipeline.planning import asset_sources, make_plan
+from edgeprune.pipeline.planning import asset_sources, chain_problems, make_plan
 from edgeprune.pipeline.running import load, target
 from edgeprune.recipe.loading import Recipe
 from edgeprune.recipe.schema import Target
@@ -14,32 +15,31 @@ from edgeprune.recipe.schema import Target
 __all__ = ["validate"]
 
 
-def validate(path: Path, overrides: Sequence[str] = ()) -> str:
-    """Check a recipe, its targets, and the columns of its data where the data is local.
+def validate(path: Path, overrides: Sequence[str], cache: Path) -> str:
+    """Check a recipe, its targets, its chain of stages, and its data where they are on this machine.
 
     Args:
         path: The recipe.
         overrides: ``--set`` texts.
+        cache: Folder of fetched assets.
 
     Returns:
         What was checked, in words.
 
     Raises:
-        RecipeError: All problems of the recipe, or, when it has none, all of its targets and chain.
+        RecipeError: All problems of the recipe's text; or, when it has none, all of its targets and of its
+            chain; or, when those have none, all of its data.
         UsageError: A file is missing.
-        UnsupportedError: A target whose variants none can be compiled here.
+        UnsupportedError: A target none of whose variants can be compiled here.
     """
     recipe = load(path, overrides)
     targets, problems = _targets(recipe)
-    if not problems:
-        try:
-            make_plan(recipe, targets, dict.fromkeys(asset_sources(recipe)))
-        except RecipeError as error:
-            problems += error.problems
+    problems += chain_problems(recipe)
     if problems:
         raise recipe.error(problems)
+    make_plan(recipe, targets, dict.fromkeys(asset_sources(recipe)))
     names = ", ".join(item.name for item in targets)
-    return f"{len(recipe.stages)} stages, targets {names}"
+    return f"{len(recipe.stages)} stages; targets {names}; {_data(recipe, cache)}"
 
 
 def _targets(recipe: Recipe) -> tuple[list[Target], list[Problem]]:
@@ -53,3 +53,23 @@ def _targets(recipe: Recipe) -> tuple[list[Target], list[Problem]]:
         except EdgepruneError as error:
             problems.append(Problem(("targets", index), error.message, error.hint))
     return targets, problems
+
+
+def _data(recipe: Recipe, cache: Path) -> str:
+    """Read and split the data as a run would, if that needs no fetching."""
+    found = {
+        role: assets.lookup(sources, kind=kind, cache=cache, base=recipe.folder)
+        for role, (sources, kind) in asset_sources(recipe).items()
+        if kind == "dataset"
+    }
+    missing = [role for role, asset in found.items() if asset is None]
+    if missing:
+        return f"data not checked, as not fetched yet ({', '.join(missing)})"
+    from edgeprune.tasks.preparing import prepare
+
+    paths = {role: asset.path for role, asset in found.items() if asset is not None}
+    try:
+        counts = prepare(recipe.shell.task, paths["train"], paths.get("validation")).summary
+    except RecipeError as error:
+        raise recipe.error(error.problems) from error
+    return f"{counts.train:,} training and {counts.validation:,} validation examples"

@@ -7,6 +7,7 @@ a console without Unicode every sign is replaced by its ASCII cousin.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -36,10 +37,13 @@ class ReportView:
 
 
 def show(report: Report) -> None:
-    """Print a report to standard output; plain text without colours where that is no terminal."""
+    """Print a report to standard output; plain text, 100 columns wide, where that is no terminal."""
     from rich.console import Console
 
-    Console().print(ReportView(report))
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=100)
+    console.print(ReportView(report))
 
 
 def to_text(report: Report, width: int = 100) -> str:

@@ -15,8 +15,8 @@ __all__ = [
     "anchors",
     "blocks",
     "prose",
+    "rows",
     "stem",
-    "table_rows",
     "text",
 ]
 
@@ -48,15 +48,20 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 def all_code() -> str:
-    """Everything that is set as code in the guides, in fences or in backticks; comments in fences left out."""
+    """Everything that the guides set as code, in fences (without comments) or in backticks."""
     fenced = [re.sub(r"#.*", "", body) for name in NAMES for _, body in _FENCE.findall(text(name))]
     return "\n".join([*fenced, *(span for name in NAMES for span in re.findall(r"`([^`\n]+)`", prose(name)))])
 
 
-def table_rows(name: str) -> list[list[str]]:
-    """The rows of all tables of a guide, cells stripped."""
-    lines = [line for line in prose(name).splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+def rows(name: str, heading: str) -> list[list[str]]:
+    """The rows, cells stripped, of all tables of a guide whose first column has this heading."""
+    found: list[list[str]] = []
+    for table in re.findall(r"(?:^\|.*\n)+", prose(name), re.MULTILINE):
+        header, _, *body = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
+        ]
+        found += body if header[0] == heading else []
+    return found
 
 
 def anchors(name: str) -> set[str]:

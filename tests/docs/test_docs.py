@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from guides import NAMES, RECIPES, ROOT, TARGETS, all_code, anchors, blocks, prose, stem, table_rows, text
+from guides import NAMES, RECIPES, ROOT, TARGETS, all_code, anchors, blocks, prose, rows, stem, text
 
 from edgeprune import errors, stages
 from edgeprune.cli.commands import program
@@ -21,19 +21,16 @@ from edgeprune.stages.contract import Stage
 ARCHITECTURE = "docs/architecture.md"
 
 
-@pytest.fixture
-def _no_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("EDGEPRUNE_DATA", raising=False)
-
-
 def test_there_are_shipped_files() -> None:
     assert RECIPES
     assert TARGETS
 
 
-@pytest.mark.usefixtures("_no_data_folder")
 @pytest.mark.parametrize("path", RECIPES, ids=stem)
-def test_a_shipped_recipe_is_planned_with_nothing_fetched(path: Path, tmp_path: Path) -> None:
+def test_a_shipped_recipe_is_planned_with_nothing_fetched(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EDGEPRUNE_DATA", raising=False)
     recipe = running.load(path)
     assert recipe.shell.name == path.stem
     plan = running.plan(recipe, tmp_path)
@@ -72,7 +69,7 @@ def test_mentioned_recipes_and_targets_exist() -> None:
     assert sorted(name for name in mentioned if not (ROOT / name).is_file()) == []
 
 
-def test_every_description_fits_the_readme_list() -> None:
+def test_descriptions_fit_a_line() -> None:
     for path in [*RECIPES, *TARGETS]:
         description = read_document(path).data["description"]
         assert len(description) <= 110, f"{path.name}: `edgeprune recipes` shows one line each"
@@ -100,10 +97,8 @@ def test_every_guide_is_linked_from_the_readme() -> None:
 def test_commands_in_the_guides_are_those_of_the_program() -> None:
     spoken = set(re.findall(r"(?<![\w./-])edgeprune +([a-z][a-z-]*)", all_code()))
     assert spoken == set(program.commands)
-    documented = {
-        match[1] for row in table_rows("README.md") if (match := re.match(r"`edgeprune (\w+)", row[0]))
-    }
-    assert documented == set(program.commands)
+    listed = [row[0].strip("`").split()[1] for row in rows("README.md", "command")]
+    assert sorted(listed) == sorted(program.commands)
 
 
 def test_options_in_the_guides_exist() -> None:
@@ -122,8 +117,7 @@ def test_make_targets_in_the_guides_exist() -> None:
 
 def test_the_rooms_are_the_packages() -> None:
     packages = {path.parent.name for path in (ROOT / "edgeprune").glob("*/__init__.py")}
-    rows = [row for row in table_rows(ARCHITECTURE) if len(row) == 3 and re.fullmatch(r"`\w+/`", row[0])]
-    assert sorted(row[0].strip("`/") for row in rows) == sorted(packages)
+    assert sorted(row[0].strip("`/") for row in rows(ARCHITECTURE, "room")) == sorted(packages)
     in_readme = set(re.findall(r"`edgeprune/(\w+)/`", text("README.md")))
     assert in_readme <= packages
 
@@ -143,32 +137,27 @@ def test_the_layers_are_those_of_the_contract() -> None:
 
 
 def test_the_stages_are_those_of_the_table() -> None:
-    rows = {
-        row[0].strip("`"): row[1:] for row in table_rows(ARCHITECTURE) if row[0].strip("`") in stages.TABLE
-    }
-    assert list(rows) == list(stages.TABLE)
-    for name, (requires, provides) in rows.items():
-        stage = stages.get(name)
+    table = rows(ARCHITECTURE, "stage")
+    assert [row[0].strip("`") for row in table] == list(stages.TABLE)
+    for name, requires, provides in table:
+        stage = stages.get(name.strip("`"))
         assert tuple(re.findall(r"`(\w+)`", requires)) == stage.requires
         assert tuple(re.findall(r"`(\w+)`", provides)) == stage.provides
 
 
 def test_the_fields_of_a_stage_are_documented() -> None:
-    said = set(re.findall(r"`(\w+)`", "\n".join(row[0] for row in table_rows(ARCHITECTURE) if len(row) == 2)))
-    fields = set(Stage.__dataclass_fields__) - {"name", "summary", "config", "apply"}
-    assert fields <= said
+    said = {name for row in rows(ARCHITECTURE, "field") for name in re.findall(r"`(\w+)`", row[0])}
+    assert said == set(Stage.__dataclass_fields__) - {"name", "summary", "config", "apply"}
 
 
 def test_the_exit_codes_are_those_of_the_errors() -> None:
-    rows = [row for row in table_rows(ARCHITECTURE) if row[0].isdigit() and len(row) == 4]
-    assert {int(row[0]): row[1].strip("`") for row in rows} == {
-        code.value: code.name for code in errors.ExitCode
-    }
-    raised = {name: int(row[0]) for row in rows for name in re.findall(r"`(\w+)`", row[3])}
+    table = rows(ARCHITECTURE, "code")
+    codes = [(code.value, code.name) for code in errors.ExitCode]
+    assert [(int(row[0]), row[1].strip("`")) for row in table] == codes
+    raised = {name: int(row[0]) for row in table for name in re.findall(r"`(\w+)`", row[3])}
     kinds = [errors.EdgepruneError, *errors.EdgepruneError.__subclasses__()]
     assert raised == {kind.__name__: int(kind.exit_code) for kind in kinds}
-    short = [int(row[0]) for row in table_rows("README.md") if row[0].isdigit()]
-    assert short == [code.value for code in errors.ExitCode]
+    assert [int(row[0]) for row in rows("README.md", "code")] == [code for code, _ in codes]
 
 
 def test_the_version_of_the_report_is_said() -> None:

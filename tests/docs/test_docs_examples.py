@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 import pytest
-from guides import RECIPES, ROOT, TARGETS, blocks, table_rows, text
+from guides import RECIPES, ROOT, TARGETS, blocks, rows, text
 
 from edgeprune import backends, stages
 from edgeprune.backends.contract import Backend
@@ -53,17 +53,16 @@ def shown(default: Any) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def documented_keys(name: str, known: set[str]) -> dict[str, str]:
-    """Key and default of every table row of a guide that documents a key."""
-    rows = [row for row in table_rows(name) if len(row) == 3 and re.fullmatch(r"`[\w.\[\]]+`", row[0])]
-    return {row[0].strip("`"): row[1] for row in rows if row[0].strip("`") in known or row[1] == "required"}
+def documented_keys(name: str) -> dict[str, str]:
+    """Key and default of every row of a guide's tables of keys."""
+    return {row[0].strip("`"): row[1] for row in rows(name, "key")}
 
 
 def test_every_key_of_a_recipe_is_documented_with_its_default() -> None:
     expected = dict(keys(RecipeShell)) | {"extends": "none"}
     for name, config in stages.recipe_stages().items():
         expected |= dict(keys(config, f"stages.{name}."))
-    assert documented_keys("docs/write-a-recipe.md", set(expected)) == expected
+    assert documented_keys("docs/write-a-recipe.md") == expected
 
 
 def test_every_stage_of_a_recipe_has_its_heading() -> None:
@@ -72,13 +71,14 @@ def test_every_stage_of_a_recipe_has_its_heading() -> None:
 
 
 def test_every_key_of_a_target_is_documented_with_its_default() -> None:
-    expected = dict(keys(Target))
-    assert documented_keys("docs/add-a-target.md", set(expected)) == expected
+    assert documented_keys("docs/add-a-target.md") == dict(keys(Target))
 
 
 def test_every_variant_is_documented() -> None:
-    rows = [row for row in table_rows("docs/add-a-target.md") if row[0].strip("`") in backends.BACKENDS]
-    documented = {row[0].strip("`"): tuple(re.findall(r"`([^`]+)`", row[1])) for row in rows}
+    documented = {
+        row[0].strip("`"): tuple(re.findall(r"`([^`]+)`", row[1]))
+        for row in rows("docs/add-a-target.md", "backend")
+    }
     assert documented == {name: row.variants for name, row in backends.BACKENDS.items()}
 
 
@@ -198,8 +198,8 @@ def test_the_example_stage_works(tmp_path: Path) -> None:
 
 def test_numbers_in_the_guide_to_reports_are_computed() -> None:
 
-    rows = [row for row in table_rows("docs/read-a-report.md") if row[0].isdigit()]
-    assert rows
-    for n, gained, lost, said in rows:
+    table = rows("docs/read-a-report.md", "examples")
+    assert table
+    for n, gained, lost, said in table:
         low, high = tango_interval(int(gained), int(lost), int(n), 0.95)
         assert said == f"{100 * low:.2f} to {100 * high:.2f}".replace("-", "−")

@@ -37,13 +37,13 @@ def test_the_whole_interval_decides(low: float, high: float, status: str) -> Non
 
 def test_reasons_have_the_numbers() -> None:
     assert judge(_candidate("a", GOOD), ONE_POINT, "f1").reason == (
-        "f1 -0.20 points (95 % interval -0.80 to +0.40), at most 1 may be lost"
+        "f1 −0.20 points (95 % interval −0.80 to +0.40), at most 1 may be lost"
     )
     assert judge(_candidate("a", BAD), ONE_POINT).reason == (
-        "accuracy -3.00 points (95 % interval -4.00 to -2.00), more than the 1 that may be lost"
+        "accuracy −3.00 points (95 % interval −4.00 to −2.00), more than the 1 that may be lost"
     )
     assert judge(_candidate("a", OPEN), ONE_POINT).reason == (
-        "accuracy -0.90 points (95 % interval -1.90 to +0.10), "
+        "accuracy −0.90 points (95 % interval −1.90 to +0.10), "
         "not enough examples to tell whether more than 1 are lost"
     )
 
@@ -80,11 +80,11 @@ def test_the_fastest_accepted_is_chosen_and_losers_know_why() -> None:
     ]
     target = judge_target(candidates, ONE_POINT)
     assert (target.verdict, target.chosen) == ("pass", "ov/bf16")
-    assert target.reason.startswith("ov/bf16 is the fastest of 2 accepted variants: accuracy -0.20 points")
+    assert target.reason.startswith("ov/bf16 is the fastest of 2 accepted variants: accuracy −0.20 points")
     assert [variant.name for variant in target.variants] == [candidate.name for candidate in candidates]
     assert [variant.status for variant in target.variants] == ["accepted", "accepted", "rejected", "refused"]
     assert [variant.chosen for variant in target.variants] == [False, True, False, False]
-    assert target.variants[0].reason.startswith("accepted, but 1.31× slower than ov/bf16; accuracy -0.20")
+    assert target.variants[0].reason.startswith("accepted, but 1.31× slower than ov/bf16; accuracy −0.20")
     assert target.variants[3].reason == "this CPU has no such thing"
 
 
@@ -102,7 +102,7 @@ def test_speed_is_the_geometric_mean_over_lengths() -> None:
             "inconclusive",
             "no variant is accepted, 1 inconclusive: b: ",
         ),
-        ([_candidate("a", BAD), _candidate("b", BAD)], "fail", "no variant is accepted: a: accuracy -3.00"),
+        ([_candidate("a", BAD), _candidate("b", BAD)], "fail", "no variant is accepted: a: accuracy −3.00"),
         (
             [Candidate("a"), Candidate("b")],
             "inconclusive",
