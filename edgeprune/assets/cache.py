@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 from edgeprune.assets.asset import Asset, Attempt, Kind, SourceFailure
 from edgeprune.assets.contents import FileFact, first_difference, read_contents
 from edgeprune.assets.uri import FetchedSource
+from edgeprune.durable import flush, flush_tree
 
 __all__ = ["DamagedEntry", "Entry", "entry_for"]
 
@@ -125,12 +125,12 @@ class Entry:
         contents = read_contents(payload)
         record = _Record(self.source.uri, contents.sha256, detail, tried, contents.files)
         (staged / _RECORD).write_bytes(record.to_json(self.source.kind, contents.size_bytes))
-        _flush_tree(staged)
+        flush_tree(staged)
         replaced = self._partial / f"{self.name}.replaced"
         if self.folder.exists():
             self.folder.rename(replaced)
         staged.rename(self.folder)
-        _flush(self.root)
+        flush(self.root)
         shutil.rmtree(replaced, ignore_errors=True)
         final = self.payload(self.folder).absolute()
         return Asset(record.uri, final, record.sha256, contents.size_bytes, tried, detail)
@@ -206,21 +206,3 @@ class _Record:
             raise _UnreadableRecordError(
                 f"{_RECORD} cannot be read ({type(error).__name__}: {error})"
             ) from error
-
-
-def _flush_tree(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            _flush_tree(entry)
-        else:
-            _flush(entry)
-    _flush(folder)
-
-
-def _flush(path: Path) -> None:
-    """Have the disk hold a file's bytes, or a folder's names, before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

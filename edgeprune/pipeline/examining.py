@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.pipeline import running
+from edgeprune.pipeline.planning import why_unmeasured
 from edgeprune.recipe.loading import shipped
 from edgeprune.recipe.schema import Target
 from edgeprune.runner.cpu import describe
@@ -51,7 +52,7 @@ def examine() -> dict[str, Any]:
             findings.append(Finding(path.stem, "-", "-", False, str(error).splitlines()[0]))
             continue
         findings += _findings(target)
-        measured[target.name] = _where_measured(target, machine.architecture)
+        measured[target.name] = why_unmeasured(target, machine.architecture) or "measured on this machine"
     return {
         "versions": running.versions(),
         "cpu": asdict(machine)
@@ -70,14 +71,6 @@ def _findings(target: Target) -> list[Finding]:
             reason = backends.check(entry.backend, variant, target)
             found.append(Finding(target.name, entry.backend, variant, reason is None, reason or ""))
     return found
-
-
-def _where_measured(target: Target, architecture: str) -> str:
-    if target.device.kind == "none":
-        return "not measured: no device is configured for it"
-    if target.architecture != architecture:
-        return f"not measured here: this machine is {architecture}"
-    return "measured on this machine"
 
 
 def show(stream: TextIO, *, as_json: bool = False) -> None:

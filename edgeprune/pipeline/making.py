@@ -66,6 +66,7 @@ class Maker:
         with self._store.lock(name, key, waiting=lambda: self._log("node_waiting", id=node.id)):
             found = self._store.find(name, key)
             if found is not None:
+                self._store.clean(name, key)  # a run may have been killed just after it published
                 self._log("node_cached", id=node.id, seconds=found.seconds)
                 return Made(found, cached=True)
             if self._store.path(name, key).exists():

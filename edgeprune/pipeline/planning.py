@@ -21,7 +21,16 @@ from edgeprune.stages.contract import Stage
 if TYPE_CHECKING:
     from edgeprune.runner.cpu import Cpu
 
-__all__ = ["Node", "Plan", "Refusal", "TargetPlan", "asset_sources", "chain_problems", "make_plan"]
+__all__ = [
+    "Node",
+    "Plan",
+    "Refusal",
+    "TargetPlan",
+    "asset_sources",
+    "chain_problems",
+    "make_plan",
+    "why_unmeasured",
+]
 
 
 @dataclass(frozen=True)
@@ -225,7 +234,7 @@ def _plan_target(target: Target, builder: _Builder) -> TargetPlan:
     from edgeprune.runner.cpu import describe
 
     machine = describe()
-    unmeasured = _why_unmeasured(target, machine.architecture)
+    unmeasured = why_unmeasured(target, machine.architecture)
     compiled, refusals = _add_compile_nodes(target, builder, [] if unmeasured else list(machine.features))
     if not compiled:
         reasons = "; ".join(f"{item.backend}/{item.variant}: {item.reason}" for item in refusals)
@@ -286,7 +295,8 @@ def _with_libraries(stage: Stage, names: tuple[str, ...]) -> Stage:
     return replace(stage, libraries=tuple(dict.fromkeys((*stage.libraries, *names))))
 
 
-def _why_unmeasured(target: Target, architecture: str) -> str:
+def why_unmeasured(target: Target, architecture: str) -> str:
+    """Why a target cannot be measured on a machine of that architecture; empty when it can."""
     if target.device.kind == "none":
         return "no device is configured for it: compiled, not measured"
     if target.architecture != architecture:

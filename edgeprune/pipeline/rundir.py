@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.pipeline.store import write_atomically
+from edgeprune.durable import write_text
 
 if TYPE_CHECKING:
     from edgeprune.pipeline.planning import Plan
@@ -57,7 +57,7 @@ class RunFolder:
         yaml = YAML(pure=True)
         yaml.width = 110
         yaml.dump(recipe.resolved(), text)
-        write_atomically(self.path / "recipe.yaml", f"# Resolved from {recipe.path}\n{text.getvalue()}")
+        write_text(self.path / "recipe.yaml", f"# Resolved from {recipe.path}\n{text.getvalue()}")
 
     def write_plan(self, plan: Plan) -> None:
         """Write every node with its inputs and the ingredients of its key."""
@@ -71,7 +71,7 @@ class RunFolder:
             }
             for node in plan.nodes
         ]
-        write_atomically(self.path / "plan.json", json.dumps({"nodes": nodes}, indent=1, sort_keys=True))
+        write_text(self.path / "plan.json", json.dumps({"nodes": nodes}, indent=1, sort_keys=True))
 
     def finish(self, report: Report, artifacts: Mapping[str, Path]) -> None:
         """Write the report, link the artifacts, and move `latest` here."""

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -19,9 +18,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeprune.durable import flush, flush_tree
 from edgeprune.pipeline.keys import file_hash
 
-__all__ = ["Artifact", "ArtifactStore", "write_atomically"]
+__all__ = ["Artifact", "ArtifactStore"]
 
 _MANIFEST = "artifact.json"
 _FORMAT = "edgeprune.artifact/1"
@@ -39,7 +39,7 @@ class Artifact:
         files: Relative path to SHA-256 and size of each file.
         record: Numbers that the stage found.
         notes: What the reader of a report should know about it.
-        seconds: Wall-clock time of making it, over all interrupted attempts that recorded theirs.
+        seconds: Wall-clock time of the attempt that finished it.
         created: Unix time of publication.
     """
 
@@ -155,7 +155,6 @@ class ArtifactStore:
         """
         files = {}
         for file in sorted(path for path in output.rglob("*") if path.is_file()):
-            _flush(file)
             files[file.relative_to(output).as_posix()] = {
                 "sha256": file_hash(file),
                 "size": file.stat().st_size,
@@ -164,33 +163,19 @@ class ArtifactStore:
         artifact = Artifact(path, stage, key, ingredients, files, record, notes, seconds, time.time())
         manifest = {name: value for name, value in asdict(artifact).items() if name != "path"}
         (output / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
-        _flush(output / _MANIFEST)
         output.chmod(0o755)
         if path.exists():  # damaged: find() refused it
             broken = Path(tempfile.mkdtemp(prefix="damaged-", dir=self.root / "tmp"))
             path.rename(broken / path.name)
             shutil.rmtree(broken, ignore_errors=True)
+        flush_tree(output)
         output.rename(path)
-        _flush(path.parent)
-        shutil.rmtree(self.root / "work" / f"{stage}-{key}", ignore_errors=True)
+        flush(path.parent)
+        self.clean(stage, key)
         return artifact
 
-
-def _flush(path: Path) -> None:
-    """Wait until a file or a folder's entries are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new content, never half of it."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary = Path(file.name)
-    temporary.chmod(0o644)
-    temporary.replace(path)
+    def clean(self, stage: str, key: str) -> None:
+        """Remove what making this artifact left besides it. The artifact's lock must be held."""
+        shutil.rmtree(self.root / "work" / f"{stage}-{key}", ignore_errors=True)
+        for leftover in (self.root / "tmp").glob(f"{stage}-{key}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from edgeprune.durable import write_text
 from edgeprune.errors import EdgepruneError, UsageError
 from edgeprune.report.model import SCHEMA, Report
 
@@ -49,9 +49,9 @@ def write(report: Report, folder: Path) -> ReportFiles:
 
     folder.mkdir(parents=True, exist_ok=True)
     files = files_of(folder)
-    _replace(files.json, _to_json(report))
-    _replace(files.markdown, markdown.render(report))
-    _replace(files.html, html.render(report))
+    write_text(files.json, _to_json(report))
+    write_text(files.markdown, markdown.render(report))
+    write_text(files.html, html.render(report))
     return files
 
 
@@ -145,16 +145,3 @@ def _not_finite(value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from _not_finite(item, f"{path}.{index}")
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        # A path that is no Unicode arrives here as lone surrogates; JSON can escape those.
-        with partial.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -8,9 +8,10 @@ one without a true seal is thrown away on resume.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
+
+from edgeprune.durable import flush_tree, write_text
 
 __all__ = ["newest_whole", "seal"]
 
@@ -19,17 +20,10 @@ _SEAL = "sealed.json"
 
 def seal(checkpoint: Path) -> None:
     """Flush a finished checkpoint's files to disk and write its seal, atomically."""
-    sizes = {}
-    for file in sorted(path for path in checkpoint.rglob("*") if path.is_file()):
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-        sizes[file.relative_to(checkpoint).as_posix()] = file.stat().st_size
-    temporary = checkpoint / f".{_SEAL}"
-    with temporary.open("w", encoding="utf-8") as opened:
-        json.dump(sizes, opened)
-        opened.flush()
-        os.fsync(opened.fileno())
-    temporary.rename(checkpoint / _SEAL)
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
+    sizes = {file.relative_to(checkpoint).as_posix(): file.stat().st_size for file in files}
+    flush_tree(checkpoint)
+    write_text(checkpoint / _SEAL, json.dumps(sizes))
 
 
 def newest_whole(folder: Path) -> Path | None:

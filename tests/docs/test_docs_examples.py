@@ -95,7 +95,7 @@ def test_recipes_in_the_guides_are_recipes(name: str, tmp_path: Path) -> None:
         example.write_text(body, encoding="utf-8")
         if "name" not in (sections := read_document(example).data):
             example.write_text(json.dumps(quickstart | sections), encoding="utf-8")
-        validating.validate(example)
+        validating.validate(example, (), tmp_path / "cache")
 
 
 def test_targets_in_the_guide_are_targets(tmp_path: Path) -> None:

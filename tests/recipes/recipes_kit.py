@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FILLERS = ("the", "film", "is", "a", "story", "of", "two", "men", "and", "one", "dog", "##s", ".")
 CLASS_WORDS = {"bad": ("bad", "dull", "poor"), "good": ("good", "fine", "great"), "mixed": ("so", "odd", "even")}
 VOCABULARY = [*SPECIAL, *FILLERS, *(word for words in CLASS_WORDS.values() for word in words)]
+NOISE = 0.1  # without it every model answers everything right, and any two seem equal
 PATIENCE = 240  # seconds after which a run hangs
 
 RECIPE = """\
@@ -41,7 +43,7 @@ model:
   source: file://model
   max_length: 24
 stages:
-  - finetune: {epochs: 3, learning_rate: 5e-3, batch_size: 16, averaging: 0.9, checkpoint_steps: 10}
+  - finetune: {epochs: 6, learning_rate: 5e-3, batch_size: 16, averaging: 0.9, checkpoint_steps: 20}
   - export: {opset: 18, check_examples: 16}
 targets: [pc.yaml]
 acceptance: {max_drop: 20}
@@ -94,12 +96,13 @@ def write_project(folder: Path) -> Path:
 
 
 def write_rows(path: Path, count: int, *, seed: int) -> None:
-    """Sentences of filler words around one word that gives the class away."""
+    """Sentences of filler words around one word that gives the class away, or lies about it."""
     random = np.random.default_rng(seed)
     lines = ["label\tsentence"]
     for _ in range(count):
         label = int(random.integers(2))
-        lines.append(f"{label}\t{_sentence(random, ('bad', 'good')[label])}")
+        told = label if random.random() > NOISE else 1 - label
+        lines.append(f"{label}\t{_sentence(random, ('bad', 'good')[told])}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 
@@ -279,13 +282,11 @@ class Project:
 
 
 def _ticks() -> Iterator[None]:
-    """Moments to look, 20 a second, until patience ends."""
-    import time
-
+    """Moments to look, 50 a second, until patience ends."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         yield
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 def wait_until(there: Callable[[], bool]) -> None:
