@@ -6,7 +6,7 @@ RECIPE ?= recipes/quickstart.yaml
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-recipe test-slow test-all check lint type layers format bench docs deploy clean
+.PHONY: help setup quickstart test test-unit test-slow test-all check lint type layers format bench docs deploy clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -52,7 +52,7 @@ format: setup  ## rewrite the sources in the house's format
 	$(BIN)/ruff format .
 
 docs: setup  ## check that docs, schemas and shipped files agree
-	$(BIN)/python -m pytest tests/docs
+	$(BIN)/python -m pytest tests/docs tests/test_house.py
 
 bench: setup  ## side-by-side measurements; results in benchmarks/results
 	$(BIN)/python benchmarks/finetune_overhead.py

@@ -23,10 +23,11 @@ from edgeprune.cli.options import default_cache
 from edgeprune.pipeline import running
 from edgeprune.pipeline.planning import asset_sources
 from edgeprune.runner.cpu import describe
+from edgeprune.stages.quiet import quiet_libraries
 from edgeprune.tasks.encoding import Encoded, encode
 from edgeprune.tasks.preparing import prepare
 from edgeprune.training.batching import length_grouped_order
-from edgeprune.training.fitting import Settings, fit, quiet_libraries, resolve_precision
+from edgeprune.training.fitting import Settings, fit, resolve_precision
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "quickstart.yaml"
 RESULTS = Path(__file__).resolve().parent / "results" / "finetune_overhead.json"

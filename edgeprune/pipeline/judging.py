@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,9 @@ from edgeprune.measurement import statistics
 from edgeprune.measurement.latency import Timings
 from edgeprune.measurement.verdict import Candidate, Judgement, judge_target
 from edgeprune.pipeline.planning import TargetPlan
-from edgeprune.recipe.schema import Measurement, RecipeShell
+from edgeprune.recipe.schema import Length, Measurement, RecipeShell
 from edgeprune.report.model import DeviceRow, Interval, LatencyRow, Quality, TargetRow, VariantRow
+from edgeprune.runner.cpu import usable_cores
 from edgeprune.stages.measure import ORIGINAL, timing_name
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from edgeprune.runner.cpu import Cpu
 
 __all__ = ["device_row", "target_row"]
-
-Length = int | Literal["real"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def target_row(
         _variant_row(by_name[judgement.name], judgement, compiled, measured, shell)
         for judgement in judged.variants
     ]
-    threads = plan.target.device.threads or machine.physical_cores
+    threads = plan.target.device.threads or usable_cores(machine)
     return TargetRow(
         name=plan.target.name,
         description=plan.target.description,

@@ -91,9 +91,9 @@ def schema(what: str) -> str:
     elif what == "target":
         found = target_schema()
     else:
-        from edgeprune.report.model import Report
+        from edgeprune.report import storage
 
-        found = Report.model_json_schema()
+        found = storage.schema()
     return json.dumps(found, indent=2)
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune import stages
 from edgeprune.assets import Asset, Kind
-from edgeprune.errors import Problem, UnsupportedError
+from edgeprune.errors import UnsupportedError
+from edgeprune.pipeline.checking import chain_problems, length_problems
 from edgeprune.pipeline.keys import code_hash, digest, library_versions
 from edgeprune.recipe.loading import Recipe
 from edgeprune.recipe.schema import Section, Target
@@ -27,7 +28,6 @@ __all__ = [
     "Refusal",
     "TargetPlan",
     "asset_sources",
-    "chain_problems",
     "make_plan",
     "why_unmeasured",
 ]
@@ -177,7 +177,7 @@ def make_plan(recipe: Recipe, targets: Sequence[Target], assets: Mapping[str, As
         RecipeError: A stage lacks what no earlier stage provides, or its body does not fit.
         UnsupportedError: Nothing that a target lists can be compiled here.
     """
-    problems = chain_problems(recipe)
+    problems = [*chain_problems(recipe), *length_problems(recipe, assets)]
     if problems:
         raise recipe.error(problems)
     builder = _Builder(recipe, assets)
@@ -197,36 +197,6 @@ def _unused(name: str, taken: Mapping[str, Node]) -> str:
     while f"{name}-{count}" in taken:
         count += 1
     return f"{name}-{count}"
-
-
-def chain_problems(recipe: Recipe) -> list[Problem]:
-    """What is impossible in the order of the stages, and what in their bodies the schema cannot see."""
-    have = set(stages.get("prepare").provides)
-    problems: list[Problem] = []
-    for entry in recipe.stages:
-        stage = stages.get(entry.name)
-        for kind in (kind for kind in stage.requires if kind not in have):
-            makers = [row.name for row in map(stages.get, stages.TABLE) if kind in row.provides]
-            hint = f"put one of these before it: {', '.join(makers)}"
-            problems.append(
-                Problem(entry.key, f"{stage.name!r} requires {kind!r}, which no earlier stage provides", hint)
-            )
-        problems += [
-            Problem((*entry.key, *problem.key), problem.message, problem.hint)
-            for problem in stage.check(entry.config)
-        ]
-        have |= set(stage.provides)
-    wanted = [kind for kind in stages.get("compile").requires if kind not in have]
-    if wanted and not problems:
-        last = recipe.stages[-1].key
-        problems.append(
-            Problem(
-                last[:-1],
-                "the chain ends without an ONNX model to compile",
-                "add `- export` as the last stage",
-            )
-        )
-    return problems
 
 
 def _plan_target(target: Target, builder: _Builder) -> TargetPlan:
@@ -273,12 +243,13 @@ def _add_compile_nodes(
 def _add_measure_node(target: Target, builder: _Builder, compiled: Mapping[str, str], machine: Cpu) -> str:
     """Id of the node that measures all compiled variants beside the original."""
     from edgeprune import backends
+    from edgeprune.runner.cpu import usable_cores
     from edgeprune.stages.measure import MeasureConfig
 
     stage = stages.get("measure")
     body = MeasureConfig(
         target=target.name,
-        threads=target.device.threads or machine.physical_cores,
+        threads=target.device.threads or usable_cores(machine),
         cpu=machine.model,
         features=list(machine.features),
         variants=list(compiled),

@@ -11,7 +11,7 @@ from edgeprune.errors import ExitCode
 from edgeprune.pipeline.judging import device_row, target_row
 from edgeprune.pipeline.planning import Plan
 from edgeprune.report.model import AssetRow, DataSummary, Note, Report, StageRow, TargetRow
-from edgeprune.runner.cpu import describe
+from edgeprune.runner.cpu import describe, usable_cores
 
 if TYPE_CHECKING:
     from edgeprune.pipeline.making import Made
@@ -69,7 +69,7 @@ def assemble(
         stages=[_stage_row(name, item) for name, item in made.items()],
         assets=_asset_rows(plan),
         versions=versions,
-        machine=device_row(machine, machine.physical_cores),
+        machine=device_row(machine, usable_cores(machine)),
         know=[*notes, *_worth_knowing(plan, made, targets)],
         command=command,
     )

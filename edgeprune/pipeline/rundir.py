@@ -57,7 +57,8 @@ class RunFolder:
         yaml = YAML(pure=True)
         yaml.width = 110
         yaml.dump(recipe.resolved(), text)
-        write_text(self.path / "recipe.yaml", f"# Resolved from {recipe.path}\n{text.getvalue()}")
+        header = f"# Resolved from {recipe.path}; relative paths are relative to its folder.\n"
+        write_text(self.path / "recipe.yaml", f"{header}{text.getvalue()}")
 
     def write_plan(self, plan: Plan) -> None:
         """Write every node with its inputs and the ingredients of its key."""

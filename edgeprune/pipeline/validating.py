@@ -7,7 +7,8 @@ from pathlib import Path
 
 from edgeprune import assets
 from edgeprune.errors import EdgepruneError, Problem, RecipeError
-from edgeprune.pipeline.planning import asset_sources, chain_problems, make_plan
+from edgeprune.pipeline.checking import chain_problems
+from edgeprune.pipeline.planning import asset_sources, make_plan
 from edgeprune.pipeline.running import load, target
 from edgeprune.recipe.loading import Recipe
 from edgeprune.recipe.schema import Target

@@ -19,6 +19,7 @@ __all__ = [
     "BackendVariants",
     "Columns",
     "Device",
+    "Length",
     "Measurement",
     "ModelConfig",
     "RecipeShell",

@@ -28,7 +28,7 @@ def apply(work: Work) -> Outcome:
     """Export with optimum, then compare logits with PyTorch's at several batch sizes and lengths."""
     import transformers
 
-    from edgeprune.training.fitting import quiet_libraries
+    from edgeprune.stages.quiet import quiet_libraries
 
     quiet_libraries()
     config: ExportConfig = work.config
@@ -111,6 +111,6 @@ EXPORT = Stage(
     provides=("onnx",),
     reads=("model.max_length",),
     ensures=("model.onnx", "tokenizer.json", "config.json"),
-    code=("stages.export", "tasks"),
+    code=("stages.export", "stages.quiet", "tasks"),
     libraries=("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime"),
 )

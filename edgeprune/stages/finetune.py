@@ -45,10 +45,11 @@ def apply(work: Work) -> Outcome:
     """Train, score on the validation examples, save as a Hugging Face folder."""
     import transformers
 
+    from edgeprune.stages.quiet import quiet_libraries
     from edgeprune.tasks.encoding import encode
     from edgeprune.tasks.examples import Examples
     from edgeprune.tasks.scoring import decode, score
-    from edgeprune.training.fitting import Settings, fit, quiet_libraries
+    from edgeprune.training.fitting import Settings, fit
     from edgeprune.training.predicting import logits_of
 
     quiet_libraries()
@@ -144,7 +145,7 @@ FINETUNE = Stage(
     reads=("model.max_length",),
     seeded=True,
     ensures=("model.safetensors", "config.json", "tokenizer.json"),
-    code=("stages.finetune", "training", "tasks"),
+    code=("stages.finetune", "stages.quiet", "training", "tasks", "runner.cpu", "durable"),
     libraries=("torch", "transformers", "accelerate", "tokenizers", "scikit-learn"),
     resolve=resolve,
 )

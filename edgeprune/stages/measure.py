@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.recipe.schema import Measurement, Section
+from edgeprune.errors import Problem, RecipeError
+from edgeprune.recipe.schema import Length, Measurement, Section
 from edgeprune.stages.contract import Outcome, Stage, Work
 
 if TYPE_CHECKING:
@@ -54,12 +55,11 @@ def apply(work: Work) -> Outcome:
     """Measure accuracy, then latency, then load time and memory in fresh processes."""
     import transformers
 
-    from edgeprune.measurement.batches import batches
     from edgeprune.measurement.pytorch import open_original
     from edgeprune.runner.session import open_session
+    from edgeprune.stages.quiet import quiet_libraries
     from edgeprune.tasks.encoding import encode
     from edgeprune.tasks.examples import Examples
-    from edgeprune.training.fitting import quiet_libraries
 
     quiet_libraries()
     config: MeasureConfig = work.config
@@ -68,22 +68,22 @@ def apply(work: Work) -> Outcome:
     validation = Examples.load(work.inputs["data"] / "validation")
     encoded = encode(tokenizer, validation, work.sections["model.max_length"])
 
-    def inputs(length: int | None = None) -> list[Batch]:
-        return list(batches(encoded, protocol.batch, tokenizer.pad_token_id, length))
-
+    pad_id = tokenizer.pad_token_id
     folders = {name: work.inputs[f"compiled/{name}"] for name in config.variants}
     original = open_original(work.inputs["original"], config.threads)
     sessions = {name: open_session(folder, threads=config.threads) for name, folder in folders.items()}
     models: dict[str, Predictor] = {ORIGINAL: original, **sessions}
-    logits = _answers(models, encoded, tokenizer.pad_token_id, protocol.batch, work.progress)
-    streams = {length: inputs(None if length == "real" else length) for length in protocol.lengths}
+    logits = _answers(models, encoded, pad_id, protocol.batch, work.progress)
+    streams = {length: _stream(encoded, length, protocol, pad_id) for length in protocol.lengths}
     nanoseconds = _latency(models, streams, protocol, work.progress)
     executed = {ORIGINAL: original.executed}
     executed |= {name: session.executed().summary for name, session in sessions.items()}
 
     del models, sessions, original
     work.progress(text="load time and memory in fresh processes")
-    longest = max(inputs(), key=lambda batch: batch.ids.size)
+    longest = max(
+        (batch for stream in streams.values() for batch in stream), key=lambda batch: batch.ids.size
+    )
     fresh = _fresh(work.inputs["original"], folders, config.threads, longest)
     _save(work.output / "logits.npz", {"labels": np.asarray(validation.labels), **logits})
     _save(work.output / "nanoseconds.npz", nanoseconds)
@@ -108,6 +108,19 @@ def timing_name(model: str, length: int | str) -> str:
     return f"{model}@{length}"
 
 
+def _stream(encoded: Encoded, length: Length, protocol: Measurement, pad_id: int) -> list[Batch]:
+    """What latency is measured on at one length: real examples; for a number, those that fit, padded."""
+    from edgeprune.measurement.batches import make_batch
+
+    whole = None if length == "real" else length
+    fitting = [index for index, tokens in enumerate(encoded.lengths) if whole is None or tokens <= whole]
+    if not fitting:
+        message = f"no validation text has {length} tokens or fewer; the shortest has {encoded.lengths.min()}"
+        raise RecipeError([Problem(("measurement", "lengths"), message, "measure at a larger length")])
+    groups = [fitting[start : start + protocol.batch] for start in range(0, len(fitting), protocol.batch)]
+    return [make_batch(encoded, group, pad_id, whole) for group in groups]
+
+
 def _answers(
     models: Mapping[str, Predictor], encoded: Encoded, pad_id: int, batch: int, progress: Progress
 ) -> dict[str, Logits]:
@@ -123,7 +136,7 @@ def _answers(
 
 def _latency(
     models: Mapping[str, Predictor],
-    streams: Mapping[Any, list[Batch]],
+    streams: Mapping[Length, list[Batch]],
     protocol: Measurement,
     progress: Progress,
 ) -> dict[str, npt.NDArray[np.int64]]:
@@ -173,7 +186,7 @@ MEASURE = Stage(
     provides=("measured",),
     reads=("measurement", "model.max_length"),
     ensures=("measured.json", "logits.npz", "nanoseconds.npz"),
-    code=("stages.measure", "measurement", "runner", "tasks"),
+    code=("stages.measure", "stages.quiet", "measurement", "runner", "tasks"),
     libraries=("torch", "transformers", "numpy"),
     in_recipe=False,
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgeprune.tasks.encoding import Encoded
 
-__all__ = ["Fitted", "Precision", "Settings", "fit", "quiet_libraries", "resolve_precision"]
+__all__ = ["Fitted", "Precision", "Settings", "fit", "resolve_precision"]
 
 Precision = Literal["fp32", "bf16"]
 
@@ -84,16 +84,6 @@ def resolve_precision(wanted: Literal["auto", "fp32", "bf16"]) -> Precision:
 
     features = set(describe().features)
     return "bf16" if features & {"avx512_bf16", "amx_bf16", "bf16"} else "fp32"
-
-
-def quiet_libraries() -> None:
-    """Keep transformers' and datasets' own bars and advice off the terminal; ours say what matters."""
-    import datasets
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
 
 
 def fit(

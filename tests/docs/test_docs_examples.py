@@ -197,7 +197,6 @@ def test_the_example_stage_works(tmp_path: Path) -> None:
 
 
 def test_numbers_in_the_guide_to_reports_are_computed() -> None:
-
     table = rows("docs/read-a-report.md", "examples")
     assert table
     for n, gained, lost, said in table:

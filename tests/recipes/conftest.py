@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from recipes_kit import Done, Project, write_project
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A project after its first run.
-
-    Attributes:
-        project: Where to run it again.
-        done: What the first run said.
-        report: The first run's report.
-        events: The first run's events.
-    """
-
-    project: Project
-    done: Done
-    report: dict[str, Any]
-    events: list[dict[str, Any]]
+from recipes_kit import Finished, Project, write_project
 
 
 @pytest.fixture(scope="session")

@@ -281,6 +281,23 @@ class Project:
         return os.environ | own
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A project after its first run.
+
+    Attributes:
+        project: Where to run it again.
+        done: What the first run said.
+        report: The first run's report.
+        events: The first run's events.
+    """
+
+    project: Project
+    done: Done
+    report: dict[str, Any]
+    events: list[dict[str, Any]]
+
+
 def _ticks() -> Iterator[None]:
     """Moments to look, 50 a second, until patience ends."""
     end = time.monotonic() + PATIENCE

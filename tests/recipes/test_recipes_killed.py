@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Finished
-from recipes_kit import Project, made, sha256
+from recipes_kit import Finished, Project, made, sha256
 
 pytestmark = pytest.mark.recipe
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from recipes_kit import Project, made, write_model, write_pairs
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Finished
-from recipes_kit import LAYERS, made
+from recipes_kit import Finished, LAYERS, made
 
 from edgeprune.report import storage
 

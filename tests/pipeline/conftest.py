@@ -1,0 +1,36 @@
+"""A project on disk; imitated stages; a machine that is the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pipeline_kit
+import pytest
+
+from edgeprune import backends, stages
+from edgeprune.pipeline import examining, reporting
+from edgeprune.runner import cpu
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """Path of a recipe with everything that it names."""
+    return pipeline_kit.write_project(tmp_path / "project")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test's machine is `pipeline_kit.MACHINE`, and every backend is installed on it."""
+    for module in (cpu, backends, examining, reporting):
+        monkeypatch.setattr(module, "describe", lambda: pipeline_kit.MACHINE)
+    monkeypatch.setattr(backends, "find_spec", lambda name: object())
+
+
+@pytest.fixture
+def imitated(machine: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The table has the stages of `pipeline_kit` instead of the real ones."""
+    monkeypatch.setattr(stages, "TABLE", pipeline_kit.TABLE)
+    stages.get.cache_clear()
+    yield
+    stages.get.cache_clear()
