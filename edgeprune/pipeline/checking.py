@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from edgeprune import stages
 from edgeprune.assets import Asset
 from edgeprune.errors import Problem
+from edgeprune.recipe.document import KeyPath
 from edgeprune.recipe.loading import Recipe
 from edgeprune.recipe.schema import Length
 
