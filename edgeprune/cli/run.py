@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -24,7 +25,9 @@ __all__ = ["run"]
 @cache_option
 @click.option("--refresh", is_flag=True, help="Try the sources of assets anew, first to last.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
-def run(recipe: Path, overrides: tuple[str, ...], runs: Path, cache: Path, refresh: bool, quiet: bool) -> int:
+def run(
+    recipe: Path, overrides: tuple[str, ...], runs: Path, cache: Path, refresh: bool, quiet: bool
+) -> None:
     """Train, compress, compile and judge by RECIPE.yaml; what is cached is not done again.
 
     Ends with the report. A killed run goes on from where it was with the same command.
@@ -33,14 +36,12 @@ def run(recipe: Path, overrides: tuple[str, ...], runs: Path, cache: Path, refre
     from edgeprune.pipeline import running
     from edgeprune.report import console
 
-    words = ["edgeprune", "run", str(recipe), *(f"--set {text}" for text in overrides)]
+    words = ["edgeprune", "run", str(recipe), *(word for text in overrides for word in ("--set", text))]
     loaded = running.load(recipe, overrides)
     with listener(quiet=quiet) as listen:
         result = running.run(
-            loaded, cache=cache, runs=runs, listeners=[listen], refresh=refresh, command=" ".join(words)
+            loaded, cache=cache, runs=runs, listeners=[listen], refresh=refresh, command=shlex.join(words)
         )
     console.show(result.report)
     click.echo(f"\nreport: {result.folder / 'report.html'}")
-    if result.exit_code:
-        click.echo(f"not accepted (exit code {result.exit_code})", err=True)
-    return result.exit_code
+    running.require_acceptance(result.report)

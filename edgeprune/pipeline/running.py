@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edgeprune import assets, backends, stages
 from edgeprune.assets import Asset
+from edgeprune.errors import AcceptanceError, ExitCode
 from edgeprune.pipeline.events import EventLog, Listener
 from edgeprune.pipeline.keys import library_versions
 from edgeprune.pipeline.making import Maker
@@ -23,7 +24,7 @@ from edgeprune.recipe.loading import Recipe, load_recipe, load_target
 from edgeprune.recipe.schema import Target
 from edgeprune.report.model import Report
 
-__all__ = ["RunResult", "load", "plan", "run", "target", "versions"]
+__all__ = ["RunResult", "load", "plan", "require_acceptance", "run", "target", "versions"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,26 @@ def run(
     folder.finish(report, {name: item.artifact.path for name, item in maker.made.items()})
     log("run_finished", verdict=report.verdict, exit_code=report.exit_code, seconds=report.seconds)
     return RunResult(report=report, folder=folder.path, exit_code=report.exit_code)
+
+
+def require_acceptance(report: Report) -> None:
+    """Nothing, if every measured target of a run is accepted.
+
+    Raises:
+        AcceptanceError: With the reason and the numbers of each target that is not.
+    """
+    if report.exit_code == ExitCode.ACCEPTED:
+        return
+    reasons = [
+        f"{target.name} is {'not accepted' if target.verdict == 'fail' else 'undecided'}: {target.reason}"
+        for target in report.targets
+        if target.measured and target.verdict != "pass"
+    ]
+    raise AcceptanceError(
+        "; ".join(reasons),
+        where=report.recipe,
+        hint="the report shows every candidate; change `acceptance`, the stages, or measure more examples",
+    )
 
 
 def _fetch(recipe: Recipe, cache: Path, log: EventLog, *, refresh: bool) -> dict[str, Asset | None]:
