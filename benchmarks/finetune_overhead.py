@@ -100,6 +100,7 @@ class _Setup:
             label_smoothing=0.0,
             max_grad_norm=1.0,
             precision=self.precision,
+            word_dropout=0.0,
             averaging=averaging,
             checkpoint_steps=self.steps,
             seed=0,
@@ -109,7 +110,7 @@ class _Setup:
             self.encoded,
             self.labels,
             settings,
-            pad_id=self.tokenizer.pad_token_id,
+            tokenizer=self.tokenizer,
             scratch=folder,
             progress=lambda **numbers: None,
         )

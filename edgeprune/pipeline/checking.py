@@ -1,18 +1,18 @@
-"""What about a recipe is impossible, found before anything is run: its chain of stages, its lengths."""
+"""What about a recipe is impossible, found before anything is run: its chain, its targets, its lengths."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from edgeprune import stages
 from edgeprune.assets import Asset
 from edgeprune.errors import Problem
 from edgeprune.recipe.document import KeyPath
 from edgeprune.recipe.loading import Recipe
-from edgeprune.recipe.schema import Length
+from edgeprune.recipe.schema import Length, Target
 
-__all__ = ["chain_problems", "length_problems"]
+__all__ = ["chain_problems", "length_problems", "target_problems"]
 
 _POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
 
@@ -45,6 +45,18 @@ def chain_problems(recipe: Recipe) -> list[Problem]:
             )
         )
     return problems
+
+
+def target_problems(targets: Sequence[Target]) -> list[Problem]:
+    """Targets of one name: their steps would have the same names, and one's numbers pass for the other's."""
+    names = [target.name for target in targets]
+    return [
+        Problem(
+            ("targets", index), f"an earlier target is named {name!r} too", "give one of them another `name`"
+        )
+        for index, name in enumerate(names)
+        if name in names[:index]
+    ]
 
 
 def length_problems(recipe: Recipe, assets: Mapping[str, Asset | None]) -> list[Problem]:

@@ -51,7 +51,7 @@ def _text(full: Plan, store: ArtifactStore) -> list[str]:
         limits.append(f"agreement at least {shell.acceptance.min_agreement:.1%}")
     if shell.acceptance.min_speedup is not None:
         limits.append(f"at least {shell.acceptance.min_speedup:g}× as fast as the original")
-    lines += ["", f"Acceptance: {', '.join(limits)}, at {shell.acceptance.confidence:.0%} confidence"]
+    lines += ["", f"Acceptance: {', '.join(limits)}, at {shell.acceptance.confidence * 100:g} % confidence"]
     return [*lines, *(f"Warning: {text}" for text in full.warnings)]
 
 

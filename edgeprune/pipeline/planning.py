@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune import stages
 from edgeprune.assets import Asset, Kind
 from edgeprune.errors import UnsupportedError
-from edgeprune.pipeline.checking import chain_problems, length_problems
+from edgeprune.pipeline.checking import chain_problems, length_problems, target_problems
 from edgeprune.pipeline.keys import code_hash, digest, library_versions
 from edgeprune.recipe.loading import Recipe
 from edgeprune.recipe.schema import Section, Target
@@ -162,7 +162,13 @@ def _plain(path: str, value: Any, ignores: tuple[str, ...]) -> Any:
     if not isinstance(value, Section):
         return value
     left_out = {name.removeprefix(f"{path}.") for name in ignores if name.startswith(f"{path}.")}
-    return value.model_dump(mode="json", exclude=left_out)
+    dumped = value.model_dump(mode="json", exclude=left_out)
+    return {name: _in_order(getattr(value, name), item) for name, item in dumped.items()}
+
+
+def _in_order(value: Any, dumped: Any) -> Any:
+    """A mapping of the user's own keys as pairs: their order gives class ids, and `digest` would lose it."""
+    return list(dumped.items()) if isinstance(value, dict) else dumped
 
 
 def make_plan(recipe: Recipe, targets: Sequence[Target], assets: Mapping[str, Asset | None]) -> Plan:
@@ -174,10 +180,11 @@ def make_plan(recipe: Recipe, targets: Sequence[Target], assets: Mapping[str, As
         assets: Role to the local asset, or None where it is not here yet (keys that depend on it are None).
 
     Raises:
-        RecipeError: A stage lacks what no earlier stage provides, or its body does not fit.
+        RecipeError: A stage lacks what no earlier stage provides, its body does not fit, two targets have one
+            name, or the encoder has no positions for a length.
         UnsupportedError: Nothing that a target lists can be compiled here.
     """
-    problems = [*chain_problems(recipe), *length_problems(recipe, assets)]
+    problems = [*chain_problems(recipe), *target_problems(targets), *length_problems(recipe, assets)]
     if problems:
         raise recipe.error(problems)
     builder = _Builder(recipe, assets)

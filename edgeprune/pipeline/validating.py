@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeprune import assets
+from edgeprune.assets import Asset
 from edgeprune.errors import EdgepruneError, Problem, RecipeError
 from edgeprune.pipeline.checking import chain_problems
 from edgeprune.pipeline.planning import asset_sources, make_plan
@@ -29,7 +30,7 @@ def validate(path: Path, overrides: Sequence[str], cache: Path) -> str:
 
     Raises:
         RecipeError: All problems of the recipe's text; or, when it has none, all of its targets and of its
-            chain; or, when those have none, all of its data.
+            chain; or, when those have none, of lengths that the encoder does not take; or of its data.
         UsageError: A file is missing.
         UnsupportedError: A target none of whose variants can be compiled here.
     """
@@ -38,9 +39,13 @@ def validate(path: Path, overrides: Sequence[str], cache: Path) -> str:
     problems += chain_problems(recipe)
     if problems:
         raise recipe.error(problems)
-    make_plan(recipe, targets, dict.fromkeys(asset_sources(recipe)))
+    found = {
+        role: assets.lookup(sources, kind=kind, cache=cache, base=recipe.folder)
+        for role, (sources, kind) in asset_sources(recipe).items()
+    }
+    make_plan(recipe, targets, found)
     names = ", ".join(item.name for item in targets)
-    return f"{len(recipe.stages)} stages; targets {names}; {_data(recipe, cache)}"
+    return f"{len(recipe.stages)} stages; targets {names}; {_data(recipe, found)}"
 
 
 def _targets(recipe: Recipe) -> tuple[list[Target], list[Problem]]:
@@ -56,19 +61,15 @@ def _targets(recipe: Recipe) -> tuple[list[Target], list[Problem]]:
     return targets, problems
 
 
-def _data(recipe: Recipe, cache: Path) -> str:
+def _data(recipe: Recipe, found: Mapping[str, Asset | None]) -> str:
     """Read and split the data as a run would, if that needs no fetching."""
-    found = {
-        role: assets.lookup(sources, kind=kind, cache=cache, base=recipe.folder)
-        for role, (sources, kind) in asset_sources(recipe).items()
-        if kind == "dataset"
-    }
-    missing = [role for role, asset in found.items() if asset is None]
+    files = {role: asset for role, asset in found.items() if role != "model"}
+    missing = [role for role, asset in files.items() if asset is None]
     if missing:
         return f"data not checked, as not fetched yet ({', '.join(missing)})"
     from edgeprune.tasks.preparing import prepare
 
-    paths = {role: asset.path for role, asset in found.items() if asset is not None}
+    paths = {role: asset.path for role, asset in files.items() if asset is not None}
     try:
         counts = prepare(recipe.shell.task, paths["train"], paths.get("validation")).summary
     except RecipeError as error:

@@ -56,9 +56,10 @@ def _string_items(value: Any) -> Any:
     }
 
 
+Scalar = str | int | float | bool
 Sources = Annotated[
     list[str],
-    BeforeValidator(_as_list),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
     Field(
         min_length=1,
         description="One source or a list tried in order: hub://owner/name[@rev], "
@@ -106,9 +107,10 @@ class TaskConfig(Section):
             "two values may share a name.",
         ),
     ]
-    where: Annotated[dict[str, list[str]], BeforeValidator(_string_items)] = Field(
-        default_factory=dict, description="Keep only rows whose column has one of these values."
-    )
+    where: Annotated[
+        dict[str, list[str]],
+        BeforeValidator(_string_items, json_schema_input_type=dict[str, Scalar | list[Scalar]]),
+    ] = Field(default_factory=dict, description="Keep only rows whose column has one of these values.")
     split: Split | None = None
     metric: Literal["accuracy", "f1", "matthews"] = Field(
         "accuracy", description="Metric that acceptance is judged by; all three are reported."

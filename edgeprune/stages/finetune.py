@@ -28,6 +28,9 @@ class FinetuneConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="`auto`: bf16 autocast where the processor has it. Weights are FP32 always."
     )
+    word_dropout: Share = Field(
+        0.0, description="Share of each training text's tokens that is hidden behind the mask token."
+    )
     averaging: float = Field(
         0.0, ge=0, lt=1, description="Decay of a moving average of the weights, e.g. 0.998; 0: none."
     )
@@ -65,7 +68,13 @@ def apply(work: Work) -> Outcome:
     settings = Settings(**config.model_dump(), seed=work.seed)
     pad_id = tokenizer.pad_token_id
     fitted = fit(
-        model, encoded, train.labels, settings, pad_id=pad_id, scratch=work.scratch, progress=work.progress
+        model,
+        encoded,
+        train.labels,
+        settings,
+        tokenizer=tokenizer,
+        scratch=work.scratch,
+        progress=work.progress,
     )
     model = model.cpu().float()
     answers, _ = decode(logits_of(model, encode(tokenizer, validation, max_length), pad_id=pad_id))
@@ -86,6 +95,7 @@ def apply(work: Work) -> Outcome:
 def _load(path: Path, names: tuple[str, ...]) -> tuple[Any, Any, list[str]]:
     """Tokenizer and classifier from a pre-trained folder; what its weights did not cover, as notes."""
     import transformers
+    from safetensors import SafetensorError
 
     from edgeprune.errors import EdgepruneError, UnsupportedError
 
@@ -100,7 +110,7 @@ def _load(path: Path, names: tuple[str, ...]) -> tuple[Any, Any, list[str]]:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UnsupportedError(
             f"the model cannot be loaded: {str(error).splitlines()[0]}",
             where=str(path),

@@ -49,7 +49,11 @@ def length_grouped_order(lengths: Sequence[int], batch_size: int, seed: int, epo
 
 
 class LengthGroupedOrder:
-    """`length_grouped_order` as a sampler for torch's DataLoader; the loop calls `set_epoch`."""
+    """`length_grouped_order` as a sampler for torch's DataLoader; the loop calls `set_epoch`.
+
+    It yields visits, not examples: visit ``epoch · n + index`` is the example's visit in that epoch, so
+    that whatever is drawn anew for every visit can be a function of the visit alone.
+    """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
         self._lengths = lengths
@@ -65,4 +69,6 @@ class LengthGroupedOrder:
         return len(self._lengths)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(length_grouped_order(self._lengths, self._batch_size, self._seed, self._epoch))
+        first = self._epoch * len(self)
+        order = length_grouped_order(self._lengths, self._batch_size, self._seed, self._epoch)
+        return (first + index for index in order)

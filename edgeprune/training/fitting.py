@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgeprune.errors import UnsupportedError
+from edgeprune.training.augmenting import hide_tokens
 from edgeprune.training.averaging import WeightAverage
 from edgeprune.training.batching import LengthGroupedOrder
 from edgeprune.training.checkpoints import newest_whole, seal
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
     from edgeprune.tasks.encoding import Encoded
 
@@ -42,6 +45,7 @@ class Settings:
         label_smoothing: Share of the target spread over all classes.
         max_grad_norm: Gradients are scaled down to this norm.
         precision: `bf16` runs the matrix products under autocast; weights stay FP32.
+        word_dropout: Share of each text's tokens that is hidden behind the mask token; 0: none.
         averaging: Decay of the moving average of the weights that is kept; 0: the last weights are.
         checkpoint_steps: Steps between checkpoints.
         seed: Of batches and dropout.
@@ -56,6 +60,7 @@ class Settings:
     label_smoothing: float
     max_grad_norm: float
     precision: Precision
+    word_dropout: float
     averaging: float
     checkpoint_steps: int
     seed: int
@@ -92,7 +97,7 @@ def fit(
     labels: Sequence[int],
     settings: Settings,
     *,
-    pad_id: int,
+    tokenizer: PreTrainedTokenizerBase,
     scratch: Path,
     progress: Callable[..., None],
 ) -> Fitted:
@@ -103,15 +108,20 @@ def fit(
         encoded: Token ids of the n training examples.
         labels: Their class ids, [n].
         settings: How.
-        pad_id: Token id that fills short rows.
+        tokenizer: Names the padding, mask and other special tokens.
         scratch: Folder of checkpoints; a whole one in it is gone on from.
         progress: Called with step, total and loss.
+
+    Raises:
+        UnsupportedError: Word dropout is asked for and the tokenizer has no mask token.
     """
     import transformers
 
     checkpoints = scratch / "checkpoints"
     start = newest_whole(checkpoints)
-    trainer = _trainer(model, encoded, labels, settings, pad_id, checkpoints)
+    trainer = _trainer(
+        model, _batch_maker(encoded, labels, settings, tokenizer), encoded, settings, checkpoints
+    )
     for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
         trainer.remove_callback(callback)
     average = WeightAverage(model, settings.averaging) if settings.averaging else None
@@ -129,13 +139,56 @@ def fit(
     return Fitted(trainer.state.global_step, curve, int(start.name.rpartition("-")[2]) if start else 0)
 
 
+def _batch_maker(
+    encoded: Encoded, labels: Sequence[int], settings: Settings, tokenizer: PreTrainedTokenizerBase
+) -> Callable[[list[int]], dict[str, torch.Tensor]]:
+    """From the visits of one batch (see `batching`) to padded tensors."""
+    from edgeprune.tasks.encoding import collate
+
+    mask_id = tokenizer.mask_token_id
+    if settings.word_dropout and mask_id is None:
+        raise UnsupportedError(
+            "the tokenizer has no mask token, so words cannot be hidden", hint="set word_dropout to 0"
+        )
+
+    def batch(visits: list[int]) -> dict[str, torch.Tensor]:
+        import torch
+
+        indices = [visit % len(encoded) for visit in visits]
+        arrays = collate(encoded, indices, tokenizer.pad_token_id)
+        if settings.word_dropout:
+            arrays["input_ids"] = hide_tokens(
+                arrays["input_ids"],
+                settings.word_dropout,
+                mask_id=mask_id,
+                special_ids=tokenizer.all_special_ids,
+                seed=(settings.seed, *visits),
+            )
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors["labels"] = torch.tensor([labels[index] for index in indices])
+        return tensors
+
+    return batch
+
+
+class _Visits:
+    """Stands in for a dataset: what the sampler yields is all that a batch is made from."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, visit: int) -> int:
+        return visit
+
+
 def _trainer(
-    model: Any, encoded: Encoded, labels: Sequence[int], settings: Settings, pad_id: int, checkpoints: Path
+    model: Any, batch: Callable[..., Any], encoded: Encoded, settings: Settings, checkpoints: Path
 ) -> Any:
     import torch
     import transformers
-
-    from edgeprune.tasks.encoding import collate
 
     order = LengthGroupedOrder(encoded.lengths.tolist(), settings.batch_size, settings.seed)
 
@@ -144,12 +197,6 @@ def _trainer(
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return order
-
-    def batch(indices: list[int]) -> dict[str, torch.Tensor]:
-        arrays = collate(encoded, indices, pad_id)
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        tensors["labels"] = torch.tensor([labels[index] for index in indices])
-        return tensors
 
     arguments = transformers.TrainingArguments(
         output_dir=str(checkpoints),
@@ -176,8 +223,8 @@ def _trainer(
         remove_unused_columns=False,
         dataloader_pin_memory=False,
     )
-    indices = list(range(len(encoded)))
-    return OrderedTrainer(model=model, args=arguments, train_dataset=indices, data_collator=batch)
+    visits = _Visits(len(encoded))
+    return OrderedTrainer(model=model, args=arguments, train_dataset=visits, data_collator=batch)
 
 
 def _divisor(interval: int, parts: int) -> int:

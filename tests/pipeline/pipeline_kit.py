@@ -170,8 +170,19 @@ def write_measured(folder: Path, names: list[str], lengths: list[Any]) -> None:
             calls = np.full((BLOCKS, CALLS), micros * 1000)
             nanoseconds[timing_name(name, length)] = calls
         share = 1 - len(wrong) / EXAMPLES
-        quality = {"n": EXAMPLES, "accuracy": share, "f1": share, "matthews": 2 * share - 1, "f1_average": "binary"}
-        record[name] = {"executed": "f32", "load_seconds": 0.5, "peak_memory_bytes": 10**8, "quality": quality}
+        quality = {
+            "n": EXAMPLES,
+            "accuracy": share,
+            "f1": share,
+            "matthews": 2 * share - 1,
+            "f1_average": "binary",
+        }
+        record[name] = {
+            "executed": "f32",
+            "load_seconds": 0.5,
+            "peak_memory_bytes": 10**8,
+            "quality": quality,
+        }
     np.savez(folder / "logits.npz", labels=labels, **logits)
     np.savez(folder / "nanoseconds.npz", **nanoseconds)
     (folder / "measured.json").write_text(json.dumps(record))
@@ -201,7 +212,10 @@ MEASURE = _stage(
     requires=("original", "data"), provides=("measured",), reads=("measurement",), in_recipe=False,
 )  # fmt: skip
 
-TABLE = {stage.name: f"pipeline_kit:{stage.name.upper()}" for stage in (PREPARE, FINETUNE, EXPORT, COMPILE, MEASURE)}
+TABLE = {
+    stage.name: f"pipeline_kit:{stage.name.upper()}"
+    for stage in (PREPARE, FINETUNE, EXPORT, COMPILE, MEASURE)
+}
 
 
 def wait_until(there: Callable[[], bool]) -> None:
@@ -220,7 +234,9 @@ class Process:
         gate.mkdir(exist_ok=True)
         words = [sys.executable, __file__, str(recipe), str(cache), str(runs)]
         environment = os.environ | {"PIPELINE_KIT_GATE": str(gate)}
-        self._process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self._process = subprocess.Popen(
+            words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
 
     def __enter__(self) -> Process:
         return self
@@ -248,7 +264,9 @@ class Process:
 
 def events(runs: Path) -> list[dict[str, Any]]:
     """Events of all runs below a folder."""
-    lines = [line for path in sorted(runs.glob("*/2*/events.jsonl")) for line in path.read_text().splitlines()]
+    lines = [
+        line for path in sorted(runs.glob("*/2*/events.jsonl")) for line in path.read_text().splitlines()
+    ]
     return [json.loads(line) for line in lines]
 
 

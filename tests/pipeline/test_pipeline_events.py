@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from edgeprune.pipeline.events import Event, EventLog
 
 
@@ -34,8 +36,6 @@ def test_an_event_is_on_disk_before_a_listener_fails(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     log = EventLog(tmp_path / "events.jsonl", [fail])
-    try:
+    with pytest.raises(KeyboardInterrupt):
         log("note", where="x", text="ünicode")
-    except KeyboardInterrupt:
-        pass
     assert json.loads((tmp_path / "events.jsonl").read_text())["text"] == "ünicode"

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from edgeprune.pipeline import keys
 
-_SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+_SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
 _DATA = st.recursive(
     _SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
@@ -74,7 +76,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_code_is_hashed_by_content(package: Path) -> None:
     before = keys.code_hash(("stages.export", "tasks"))
-    assert keys.code_hash(("tasks", "stages.export", "tasks.encoding")) == before, "order and repetition are nothing"
+    assert keys.code_hash(("tasks", "stages.export", "tasks.encoding")) == before, (
+        "order and repetition are nothing"
+    )
     assert keys.code_hash(("stages.export",)) != before
 
     unrelated = package / "stages" / "finetune.py"

@@ -58,7 +58,9 @@ def test_everybody_may_read_an_artifact(store: ArtifactStore) -> None:
     assert _publish(store).path.stat().st_mode & 0o777 == 0o755
 
 
-@pytest.mark.parametrize("harm", ["changed", "longer", "missing", "folder", "manifest", "format", "key", "no manifest"])
+@pytest.mark.parametrize(
+    "harm", ["changed", "longer", "missing", "folder", "manifest", "format", "key", "no manifest"]
+)
 def test_a_damaged_artifact_is_not_there(store: ArtifactStore, harm: str) -> None:
     artifact = _publish(store)
     file, manifest = artifact.path / "deep" / "model", artifact.path / "artifact.json"
@@ -140,7 +142,9 @@ def test_a_crash_at_any_operation_leaves_the_artifact_whole_or_absent(tmp_path: 
         if found is not None:
             assert (found.path / "model").read_text() == "weights"
         else:
-            assert (store.scratch("train", "k1") / "checkpoint").exists(), "checkpoints stay until there is an artifact"
+            assert (store.scratch("train", "k1") / "checkpoint").exists(), (
+                "checkpoints stay until there is an artifact"
+            )
             assert _publish(ArtifactStore(store.root)).path.is_dir()
         number += 1
     assert {"rename", "write", "fsync", "rmtree"} == set(begun)
@@ -220,7 +224,9 @@ def test_a_killed_process_frees_its_lock_and_leaves_its_checkpoints(recipe: Path
         two.finish()
     assert ids(events(tmp_path / "two"), "node_cached") == ["prepare"]
     (artifact,) = (cache / "artifacts").glob("finetune-*")
-    assert (artifact / "model.safetensors").read_text() == "xxxx seed 1", "two steps before the kill, two after"
+    assert (artifact / "model.safetensors").read_text() == "xxxx seed 1", (
+        "two steps before the kill, two after"
+    )
     assert json.loads((artifact / "artifact.json").read_text())["record"]["steps_of_this_process"] == 2
     assert not (artifact / "half").exists()
     assert list((cache / "tmp").iterdir()) == []

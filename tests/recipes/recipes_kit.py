@@ -23,7 +23,11 @@ import numpy as np
 HIDDEN, HEADS, FFN, LAYERS, POSITIONS = 32, 2, 64, 2, 64
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FILLERS = ("the", "film", "is", "a", "story", "of", "two", "men", "and", "one", "dog", "##s", ".")
-CLASS_WORDS = {"bad": ("bad", "dull", "poor"), "good": ("good", "fine", "great"), "mixed": ("so", "odd", "even")}
+CLASS_WORDS = {
+    "bad": ("bad", "dull", "poor"),
+    "good": ("good", "fine", "great"),
+    "mixed": ("so", "odd", "even"),
+}
 VOCABULARY = [*SPECIAL, *FILLERS, *(word for words in CLASS_WORDS.values() for word in words)]
 NOISE = 0.1  # without it every model answers everything right, and any two seem equal
 PATIENCE = 240  # seconds after which a run hangs
@@ -261,7 +265,9 @@ class Project:
         path = folders[-1] / "events.jsonl" if folders else None
         if path is None or not path.is_file():
             return []
-        return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [
+            json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")
+        ]
 
     def report(self) -> dict[str, Any]:
         """The report of the last run that finished."""

@@ -40,7 +40,9 @@ def killed(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     for number, moment in enumerate(moments):
         assert project.run_and_kill(moment), f"the run ended before moment {number}"
         if number < 2:
-            assert not list((project.cache / "artifacts").glob("finetune-*")), "killed in the middle of finetune"
+            assert not list((project.cache / "artifacts").glob("finetune-*")), (
+                "killed in the middle of finetune"
+            )
     last = project.run()
     assert last.code == 0, last.err
     return project
@@ -54,10 +56,14 @@ def _record(project: Project, stage: str) -> dict[str, Any]:
 def test_a_killed_run_goes_on(killed: Project) -> None:
     assert made(killed.events(), "node_cached")[:3] == ["prepare", "finetune", "export"]
     second = killed.folders()[1]
-    assert made(killed.events(second), "node_started") == ["finetune"], "prepare was finished before the first kill"
+    assert made(killed.events(second), "node_started") == ["finetune"], (
+        "prepare was finished before the first kill"
+    )
 
 
-def test_the_model_of_a_killed_run_is_that_of_an_uninterrupted_one(killed: Project, finished: Finished) -> None:
+def test_the_model_of_a_killed_run_is_that_of_an_uninterrupted_one(
+    killed: Project, finished: Finished
+) -> None:
     for stage, name in (("finetune", "model.safetensors"), ("prepare", "train/examples.jsonl")):
         assert sha256(killed.artifact(stage) / name) == sha256(_first(finished, stage) / name)
     mine = _record(killed, "finetune")

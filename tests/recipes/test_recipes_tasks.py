@@ -58,7 +58,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Project:
     data = folder / "recipes" / "data" / "pairs.jsonl"
     write_pairs(data, 500, seed=2)
     with data.open("a") as file:
-        file.write('{"first": "a film .", "second": "", "verdict": "b"}\n{"first": "x", "second": "y", "verdict": "z"}\n')
+        file.write(
+            '{"first": "a film .", "second": "", "verdict": "b"}\n{"first": "x", "second": "y", "verdict": "z"}\n'
+        )
     (folder / "targets" / "here.yaml").write_text(TARGET % describe().architecture)
     (folder / "recipes" / "base.yaml").write_text(BASE)
     recipe = folder / "recipes" / "pairs.yaml"

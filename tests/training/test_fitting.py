@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeprune.errors import UnsupportedError
 from edgeprune.tasks.encoding import Encoded
+from edgeprune.training.augmenting import hide_tokens
+from edgeprune.training.batching import LengthGroupedOrder
 from edgeprune.training.checkpoints import newest_whole, seal
 from edgeprune.training.fitting import Settings, fit
 
@@ -33,6 +36,7 @@ def _settings(**changes: object) -> Settings:
         "max_grad_norm": 1.0,
         "precision": "fp32",
         "averaging": 0.9,
+        "word_dropout": 0.2,
         "checkpoint_steps": 4,
         "seed": 3,
     }
@@ -60,6 +64,14 @@ def _digest(model) -> str:
     return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()
 
 
+class _Tokenizer:
+    """What `fit` asks of a tokenizer."""
+
+    pad_token_id = 0
+    mask_token_id: int | None = 4
+    all_special_ids = (0, 2, 3, 4)
+
+
 class _KilledError(Exception):
     pass
 
@@ -84,7 +96,7 @@ def uninterrupted(tmp_path_factory):
     transformers.set_seed(3)
     model = _model()
     folder = tmp_path_factory.mktemp("whole")
-    fitted = fit(model, encoded, labels, _settings(), pad_id=0, scratch=folder, progress=_quiet)
+    fitted = fit(model, encoded, labels, _settings(), tokenizer=_Tokenizer(), scratch=folder, progress=_quiet)
     return _digest(model), fitted
 
 
@@ -95,10 +107,20 @@ def test_resumed_equals_uninterrupted(uninterrupted, tmp_path: Path, step: int) 
     encoded, labels = _encoded()
     transformers.set_seed(3)
     with pytest.raises(_KilledError):
-        fit(_model(), encoded, labels, _settings(), pad_id=0, scratch=tmp_path, progress=_killer(step))
+        fit(
+            _model(),
+            encoded,
+            labels,
+            _settings(),
+            tokenizer=_Tokenizer(),
+            scratch=tmp_path,
+            progress=_killer(step),
+        )
     transformers.set_seed(99)  # what a new process's random state is must not matter
     model = _model()
-    fitted = fit(model, encoded, labels, _settings(), pad_id=0, scratch=tmp_path, progress=_quiet)
+    fitted = fit(
+        model, encoded, labels, _settings(), tokenizer=_Tokenizer(), scratch=tmp_path, progress=_quiet
+    )
     digest, whole = uninterrupted
     assert _digest(model) == digest
     assert fitted.curve == whole.curve
@@ -112,7 +134,7 @@ def test_a_finished_training_is_not_repeated(uninterrupted, tmp_path: Path) -> N
 
     encoded, labels = _encoded()
     transformers.set_seed(3)
-    fit(_model(), encoded, labels, _settings(), pad_id=0, scratch=tmp_path, progress=_quiet)
+    fit(_model(), encoded, labels, _settings(), tokenizer=_Tokenizer(), scratch=tmp_path, progress=_quiet)
     steps: list[object] = []
     model = _model()
     again = fit(
@@ -120,7 +142,7 @@ def test_a_finished_training_is_not_repeated(uninterrupted, tmp_path: Path) -> N
         encoded,
         labels,
         _settings(),
-        pad_id=0,
+        tokenizer=_Tokenizer(),
         scratch=tmp_path,
         progress=lambda **numbers: steps.append(numbers["step"]),
     )
@@ -158,7 +180,15 @@ def test_without_averaging_the_last_weights_stay(uninterrupted, tmp_path: Path) 
     encoded, labels = _encoded()
     transformers.set_seed(3)
     model = _model()
-    fit(model, encoded, labels, _settings(averaging=0.0), pad_id=0, scratch=tmp_path, progress=_quiet)
+    fit(
+        model,
+        encoded,
+        labels,
+        _settings(averaging=0.0),
+        tokenizer=_Tokenizer(),
+        scratch=tmp_path,
+        progress=_quiet,
+    )
     from safetensors.torch import load_file
 
     last = load_file(tmp_path / "checkpoints" / "checkpoint-16" / "model.safetensors")
@@ -173,8 +203,45 @@ def test_other_seed_gives_other_weights(uninterrupted, tmp_path: Path) -> None:
     encoded, labels = _encoded()
     transformers.set_seed(3)
     model = _model()
-    fit(model, encoded, labels, _settings(seed=4), pad_id=0, scratch=tmp_path, progress=_quiet)
+    fit(model, encoded, labels, _settings(seed=4), tokenizer=_Tokenizer(), scratch=tmp_path, progress=_quiet)
     assert _digest(model) != uninterrupted[0]
+
+
+def test_hidden_tokens_are_the_asked_share_and_never_special() -> None:
+    ids = np.random.default_rng(1).integers(0, 90, size=(200, 50))
+    hidden = hide_tokens(ids, 0.2, mask_id=4, special_ids=(0, 2, 3), seed=(1, 2))
+    changed = hidden != ids
+    assert set(hidden[changed]) == {4}
+    assert not np.isin(ids[changed], (0, 2, 3)).any()
+    share = changed.sum() / (~np.isin(ids, (0, 2, 3, 4))).sum()
+    assert 0.18 < share < 0.22  # 5 standard deviations of 9,600 draws
+    np.testing.assert_array_equal(
+        hidden, hide_tokens(ids, 0.2, mask_id=4, special_ids=(0, 2, 3), seed=(1, 2))
+    )
+    assert (hidden != hide_tokens(ids, 0.2, mask_id=4, special_ids=(0, 2, 3), seed=(1, 3))).any()
+
+
+def test_word_dropout_without_a_mask_token_is_refused(tmp_path: Path) -> None:
+    encoded, labels = _encoded()
+    tokenizer = _Tokenizer()
+    tokenizer.mask_token_id = None
+    with pytest.raises(UnsupportedError, match="no mask token"):
+        fit(_model(), encoded, labels, _settings(), tokenizer=tokenizer, scratch=tmp_path, progress=_quiet)
+
+
+def test_every_epoch_visits_every_example_once_in_another_order() -> None:
+    lengths = np.random.default_rng(0).integers(3, 40, size=103).tolist()
+    order = LengthGroupedOrder(lengths, 8, seed=5)
+    epochs = []
+    for epoch in range(3):
+        order.set_epoch(epoch)
+        epochs.append(list(order))
+        assert sorted(epochs[-1]) == list(range(103 * epoch, 103 * (epoch + 1)))
+    assert [visit % 103 for visit in epochs[0]] != [visit % 103 for visit in epochs[1]]
+    longest = max(lengths)
+    assert any(lengths[index] == longest for index in epochs[0][:8]), (
+        "the longest example is in the first batch"
+    )
 
 
 def test_only_sealed_checkpoints_count(tmp_path: Path) -> None:
