@@ -10,6 +10,7 @@ import pytest
 
 from edgeprune import backends, stages
 from edgeprune.pipeline import examining, reporting
+from edgeprune.report import html
 from edgeprune.runner import cpu
 
 
@@ -31,6 +32,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def imitated(machine: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The table has the stages of `pipeline_kit` instead of the real ones."""
     monkeypatch.setattr(stages, "TABLE", pipeline_kit.TABLE)
+    monkeypatch.setattr(html, "render", pipeline_kit.no_html)
     stages.get.cache_clear()
     yield
     stages.get.cache_clear()
