@@ -66,6 +66,8 @@ def length_problems(recipe: Recipe, assets: Mapping[str, Asset | None]) -> list[
         config = json.loads((asset.path / "config.json").read_text(encoding="utf-8")) if asset else {}
     except (OSError, ValueError):
         return []  # the stage that loads the model says what is wrong with it
+    if not isinstance(config, dict):
+        return []
     # RoBERTa and its kin number positions from the padding id on: two fewer tokens fit than there are rows.
     offset = 2 if config.get("model_type") in _POSITIONS_AFTER_PADDING else 0
     most = config.get("max_position_embeddings", 0) - offset

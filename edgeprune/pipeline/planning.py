@@ -128,7 +128,7 @@ class _Builder:
         wired = dict(inputs) if inputs is not None else {kind: self.provided[kind] for kind in stage.requires}
         sections = {path: self._section(path) for path in stage.reads}
         hashes = {
-            role: asset.sha256 if asset else None
+            role: _identity(asset) if asset else None
             for role, asset in self.assets.items()
             if role in stage.assets
         }
@@ -155,6 +155,11 @@ class _Builder:
         for part in path.split("."):
             value = getattr(value, part)
         return value
+
+
+def _identity(asset: Asset) -> str:
+    """What an asset is to a key: its content, and the ending of a file's name, which tells its format."""
+    return asset.sha256 + ("".join(asset.path.suffixes) if asset.path.is_file() else "")
 
 
 def _plain(path: str, value: Any, ignores: tuple[str, ...]) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgeprune import assets, backends, stages
 from edgeprune.assets import Asset
-from edgeprune.errors import AcceptanceError, ExitCode
+from edgeprune.errors import AcceptanceError, EdgepruneError, ExitCode
 from edgeprune.pipeline.events import EventLog, Listener
 from edgeprune.pipeline.keys import library_versions
 from edgeprune.pipeline.making import Maker
@@ -136,9 +136,14 @@ def _fetch(recipe: Recipe, cache: Path, log: EventLog, *, refresh: bool) -> dict
         def tell(text: str, role: str = role) -> None:
             log("asset", role=role, text=text)
 
-        found[role] = assets.resolve(
-            sources, kind=kind, cache=cache, base=recipe.folder, refresh=refresh, progress=tell
-        )
+        try:
+            found[role] = assets.resolve(
+                sources, kind=kind, cache=cache, base=recipe.folder, refresh=refresh, progress=tell
+            )
+        except EdgepruneError as error:
+            error.where = f"asset {role}"
+            log("run_failed", id=f"asset {role}", message=str(error))
+            raise
     return found
 
 

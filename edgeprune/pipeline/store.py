@@ -165,7 +165,7 @@ class ArtifactStore:
         (output / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
         output.chmod(0o755)
         if path.exists():  # damaged: find() refused it
-            broken = Path(tempfile.mkdtemp(prefix="damaged-", dir=self.root / "tmp"))
+            broken = Path(tempfile.mkdtemp(prefix=f"{stage}-{key}-", dir=self.root / "tmp"))
             path.rename(broken / path.name)
             shutil.rmtree(broken, ignore_errors=True)
         flush_tree(output)

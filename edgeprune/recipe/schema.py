@@ -44,14 +44,19 @@ def _string_keys(value: Any) -> Any:
     """YAML reads `0: negative` with an integer key; labels are text everywhere else."""
     if not isinstance(value, dict):
         return value
-    return {str(key): item for key, item in value.items()}
+    return {_text(key): item for key, item in value.items()}
+
+
+def _text(value: Any) -> str:
+    """A scalar as it stands in data and YAML: `true`, not Python's `True`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _string_items(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        str(key): [str(item) for item in (items if isinstance(items, list) else [items])]
+        _text(key): [_text(item) for item in (items if isinstance(items, list) else [items])]
         for key, items in value.items()
     }
 
@@ -100,11 +105,11 @@ class TaskConfig(Section):
     columns: Columns
     labels: Annotated[
         dict[str, str],
+        Field(min_length=2),  # before the validator, so that the JSON Schema gets `minProperties`
         BeforeValidator(_string_keys),
         Field(
-            min_length=2,
             description="Value in the data: name of the class. The order gives the class ids; "
-            "two values may share a name.",
+            "two values may share a name."
         ),
     ]
     where: Annotated[

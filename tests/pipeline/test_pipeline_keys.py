@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprune.pipeline import keys
@@ -31,11 +31,13 @@ def _reversed(value: Any) -> Any:
     return [_reversed(item) for item in value] if isinstance(value, list) else value
 
 
+@settings(max_examples=40)
 @given(_DATA)
 def test_the_order_of_keys_does_not_matter(data: Any) -> None:
     assert keys.digest(_reversed(data)) == keys.digest(data)
 
 
+@settings(max_examples=40)
 @given(_DATA, _DATA)
 def test_other_data_have_another_digest(one: Any, other: Any) -> None:
     same = keys.digest(one) == keys.digest(other)
