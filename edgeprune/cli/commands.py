@@ -24,7 +24,7 @@ Compress an encoder by recipe, compile it for each target, and judge what may sh
 What to type next:
   edgeprune recipes                          what recipes are here
   edgeprune plan recipes/quickstart.yaml     what a run would do; runs nothing
-  edgeprune run recipes/quickstart.yaml      do it (about 10 minutes on 2 cores)
+  edgeprune run recipes/quickstart.yaml      do it (some 5 minutes on 2 cores)
   edgeprune report runs/quickstart/latest    look at the result again
   edgeprune doctor                           what works on this machine
 

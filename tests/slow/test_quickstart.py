@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "quickstart.yaml"
-LEAST_ACCURACY = 0.72  # of the original on the 10 % of films that it has not seen
+LEAST_ACCURACY = 0.82  # of the original on the 10 % of films that it has not seen; 0.839 was seen
 PATIENCE = 3600
 
 # What the process that runs pytest was given; the fixture of tests/conftest.py replaces it.
