@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= recipes/quickstart.yaml
 READY := $(VENV)/.ready
+# Unit tests share no state but the fixtures of their file.
+PARALLEL := --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test test-unit test-slow test-all check lint type layers format bench docs deploy clean
@@ -24,11 +26,11 @@ quickstart: setup  ## run recipes/quickstart.yaml: from nothing to a judged mode
 	$(BIN)/edgeprune run $(RECIPE)
 
 test: setup  ## unit tests and tiny end-to-end runs
-	$(BIN)/python -m pytest -m 'not recipe and not slow and not gpu'
+	$(BIN)/python -m pytest $(PARALLEL)
 	$(BIN)/python -m pytest -m 'recipe and not gpu'
 
 test-unit: setup  ## unit tests only (under a minute)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: setup  ## the real quickstart, killed and resumed runs on real input
 	$(BIN)/python -m pytest -m 'slow and not gpu'

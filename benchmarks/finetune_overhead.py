@@ -4,22 +4,25 @@ Both train the same model from the same weights on the same batches in the same 
 precision, optimizer and schedule, and save one checkpoint each at the end. They take turns in one
 process, in alternating order, so that they share whatever the machine is doing meanwhile.
 
-    python benchmarks/finetune_overhead.py [--steps 60] [--rounds 5] [--averaging 0.998]
+    python benchmarks/finetune_overhead.py [--steps 40] [--rounds 8] [--averaging 0.998]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeprune import assets
 from edgeprune.cli.options import default_cache
+from edgeprune.measurement.statistics import ratio_of_medians
 from edgeprune.pipeline import running
 from edgeprune.pipeline.planning import asset_sources
 from edgeprune.runner.cpu import describe
@@ -36,8 +39,8 @@ RESULTS = Path(__file__).resolve().parent / "results" / "finetune_overhead.json"
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--steps", type=int, default=60, help="steps per turn")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=40, help="steps per turn")
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--averaging", type=float, default=0.998, help="of the third row; 0 leaves it out")
     options = parser.parse_args()
     quiet_libraries()
@@ -177,19 +180,17 @@ def _take_turns(contestants: dict[str, Callable[[Path], None]], rounds: int) -> 
 def _report(seconds: dict[str, list[float]], setup: _Setup, options: argparse.Namespace) -> None:
     import torch
 
-    first = next(iter(seconds))
     machine = describe()
     print(f"{machine.model}, {torch.get_num_threads()} threads, {setup.precision}, batch {setup.batch_size},")
     print(f"{options.steps} steps a turn, {options.rounds} rounds, MiniLM-L6, up to 64 tokens\n")
-    print(f"{'':24} {'ms/step':>8}  ratio to plain, median (lowest to highest round)")
+    print(f"{'':24} {'ms/step':>8}  ratio of medians to plain, 95 % interval")
     rows = {}
+    plain = np.array(next(iter(seconds.values())))[:, None]
     for name, values in seconds.items():
-        ratios = [value / base for value, base in zip(values, seconds[first], strict=True)]
-        step = 1000 * statistics.median(values) / options.steps
-        rows[name] = {"ms_per_step": step, "ratio": statistics.median(ratios), "ratios": ratios}
-        print(
-            f"{name:24} {step:8.1f}  {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-        )
+        ratio = ratio_of_medians(np.array(values)[:, None], plain, 0.95)
+        step = 1000 * float(np.median(values)) / options.steps
+        rows[name] = {"ms_per_step": step, "ratio": asdict(ratio), "seconds": values}
+        print(f"{name:24} {step:8.1f}  {ratio.estimate:.3f} ({ratio.low:.3f} to {ratio.high:.3f})")
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({"cpu": machine.model, "options": vars(options), "rows": rows}, indent=1))
     print(f"\n{RESULTS}")
