@@ -119,7 +119,7 @@ def test_missing_columns_of_parquet_and_jsonl(tmp_path: Path) -> None:
         ("train.csv.bz2", b"text,label\n", "train.csv.bz2 cannot be read: Invalid data stream"),
         (
             "train.tsv.gz",
-            gzip.compress(b"text\tlabel\n" + b"a\t0\n" * 99)[:-12],
+            gzip.compress(b"text\tlabel\n" + b"a\t0\n" * 99, mtime=0)[:-12],
             "train.tsv.gz cannot be read: Compressed file ended before the end-of-stream marker was reached",
         ),
     ],
