@@ -82,8 +82,8 @@ def _progress_text(event: Event, elapsed: float) -> str:
         parts.append(f"loss {event['loss']:.4f}")
     if event.get("text"):
         parts.append(str(event["text"]))
-    if event.get("total") and event["step"] > event.get("first", 0):
-        left = elapsed / (event["step"] - event.get("first", 0)) * (event["total"] - event["step"])
+    if event.get("total") and event["step"] > 0:
+        left = elapsed / event["step"] * (event["total"] - event["step"])
         parts.append(f"{duration(left)} left")
     return ", ".join(parts)
 

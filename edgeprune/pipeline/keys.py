@@ -9,7 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["code_hash", "digest", "file_hash", "library_versions"]
+from edgeprune.assets.contents import file_sha256
+
+__all__ = ["code_hash", "digest", "library_versions"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -18,12 +20,6 @@ def digest(ingredients: Any) -> str:
     """SHA-256 (hex, whole) of plain JSON data, independent of the order of keys."""
     text = json.dumps(ingredients, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache
@@ -43,7 +39,7 @@ def code_hash(modules: tuple[str, ...]) -> str:
             files += sorted(file for file in path.rglob("*") if file.suffix in (".py", ".j2"))
         else:
             files.append(path.with_suffix(".py"))
-    listing = [(file.relative_to(_PACKAGE).as_posix(), file_hash(file)) for file in sorted(set(files))]
+    listing = [(file.relative_to(_PACKAGE).as_posix(), file_sha256(file)) for file in sorted(set(files))]
     return digest(listing)
 
 

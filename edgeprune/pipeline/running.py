@@ -24,7 +24,7 @@ from edgeprune.recipe.loading import Recipe, load_recipe, load_target
 from edgeprune.recipe.schema import Target
 from edgeprune.report.model import Report
 
-__all__ = ["RunResult", "load", "plan", "require_acceptance", "run", "target", "versions"]
+__all__ = ["RunResult", "load", "local_assets", "plan", "require_acceptance", "run", "target", "versions"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,15 @@ def target(name: str, folder: Path | None = None) -> Target:
 
 def plan(recipe: Recipe, cache: Path) -> Plan:
     """The plan of a recipe with what is local now; fetches and runs nothing."""
-    found = {
+    return _plan(recipe, local_assets(recipe, cache))
+
+
+def local_assets(recipe: Recipe, cache: Path) -> dict[str, Asset | None]:
+    """Role to the asset that is on this machine, or None where it would have to be fetched."""
+    return {
         role: assets.lookup(sources, kind=kind, cache=cache, base=recipe.folder)
         for role, (sources, kind) in asset_sources(recipe).items()
     }
-    return _plan(recipe, found)
 
 
 def _plan(recipe: Recipe, found: Mapping[str, Asset | None]) -> Plan:

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeprune.assets.contents import file_sha256
 from edgeprune.durable import flush, flush_tree
-from edgeprune.pipeline.keys import file_hash
 
 __all__ = ["Artifact", "ArtifactStore"]
 
@@ -99,7 +99,7 @@ class ArtifactStore:
             if (
                 not file.is_file()
                 or file.stat().st_size != facts["size"]
-                or file_hash(file) != facts["sha256"]
+                or file_sha256(file) != facts["sha256"]
             ):
                 damaged.append(name)
         return damaged
@@ -134,8 +134,7 @@ class ArtifactStore:
 
     def new_output(self, stage: str, key: str) -> Path:
         """An empty folder to fill, beside which nothing of an earlier crash is left. Lock must be held."""
-        for leftover in (self.root / "tmp").glob(f"{stage}-{key}-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        self._sweep(stage, key)
         return Path(tempfile.mkdtemp(prefix=f"{stage}-{key}-", dir=self.root / "tmp"))
 
     def publish(
@@ -156,7 +155,7 @@ class ArtifactStore:
         files = {}
         for file in sorted(path for path in output.rglob("*") if path.is_file()):
             files[file.relative_to(output).as_posix()] = {
-                "sha256": file_hash(file),
+                "sha256": file_sha256(file),
                 "size": file.stat().st_size,
             }
         path = self.path(stage, key)
@@ -177,5 +176,9 @@ class ArtifactStore:
     def clean(self, stage: str, key: str) -> None:
         """Remove what making this artifact left besides it. The artifact's lock must be held."""
         shutil.rmtree(self.root / "work" / f"{stage}-{key}", ignore_errors=True)
+        self._sweep(stage, key)
+
+    def _sweep(self, stage: str, key: str) -> None:
+        """Remove output folders of this artifact that were never published."""
         for leftover in (self.root / "tmp").glob(f"{stage}-{key}-*"):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgeprune import assets
 from edgeprune.assets import Asset
 from edgeprune.errors import EdgepruneError, Problem, RecipeError
 from edgeprune.pipeline.checking import chain_problems
-from edgeprune.pipeline.planning import asset_sources, make_plan
-from edgeprune.pipeline.running import load, target
+from edgeprune.pipeline.planning import make_plan
+from edgeprune.pipeline.running import load, local_assets, target
 from edgeprune.recipe.loading import Recipe
 from edgeprune.recipe.schema import Target
 
@@ -39,10 +38,7 @@ def validate(path: Path, overrides: Sequence[str], cache: Path) -> str:
     problems += chain_problems(recipe)
     if problems:
         raise recipe.error(problems)
-    found = {
-        role: assets.lookup(sources, kind=kind, cache=cache, base=recipe.folder)
-        for role, (sources, kind) in asset_sources(recipe).items()
-    }
+    found = local_assets(recipe, cache)
     make_plan(recipe, targets, found)
     names = ", ".join(item.name for item in targets)
     return f"{len(recipe.stages)} stages; targets {names}; {_data(recipe, found)}"

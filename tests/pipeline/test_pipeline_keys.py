@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeprune.assets.contents import file_sha256
 from edgeprune.pipeline import keys
 
 _SCALARS = (
@@ -63,7 +64,7 @@ def test_what_has_no_exact_text_is_refused(value: object) -> None:
 
 def test_file_hash(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
-    assert keys.file_hash(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+    assert file_sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
 
 
 @pytest.fixture
