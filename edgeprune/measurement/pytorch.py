@@ -68,18 +68,19 @@ def open_original(folder: Path, threads: int) -> Original:
     """Loads the original from a local folder.
 
     Args:
-        folder: Hugging Face folder (`config.json`, `model.safetensors`).
+        folder: Of the original (`config.json`, `model.safetensors`).
         threads: Threads to use; set for the whole process, as PyTorch knows no other way.
 
     Raises:
         EdgepruneError: There is no model that can be loaded.
     """
-    from transformers import AutoModelForSequenceClassification
+    from edgeprune.structure.loading import load
 
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise EdgepruneError(f"the original cannot be loaded: {error}", where=str(folder)) from error
+        model = load(folder)
+    except EdgepruneError as error:
+        message = f"the original cannot be loaded: {error.message}"
+        raise EdgepruneError(message, where=error.where, hint=error.hint) from error
     return Original(model, threads)
 
 

@@ -26,16 +26,13 @@ class ExportConfig(Section):
 
 def apply(work: Work) -> Outcome:
     """Export with optimum, then compare logits with PyTorch's at several batch sizes and lengths."""
-    import transformers
-
     from edgeprune.stages.quiet import quiet_libraries
+    from edgeprune.structure.loading import load
 
     quiet_libraries()
     config: ExportConfig = work.config
     source = work.inputs["model"]
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        source, local_files_only=True
-    ).eval()
+    model = load(source)
     _export(model, work.output, config.opset)
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json"):
         if (source / name).is_file():
@@ -111,6 +108,6 @@ EXPORT = Stage(
     provides=("onnx",),
     reads=("model.max_length",),
     ensures=("model.onnx", "tokenizer.json", "config.json"),
-    code=("stages.export", "stages.quiet", "tasks"),
+    code=("stages.export", "stages.quiet", "structure", "tasks"),
     libraries=("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime"),
 )

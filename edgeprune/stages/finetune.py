@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -49,6 +48,7 @@ def apply(work: Work) -> Outcome:
     import transformers
 
     from edgeprune.stages.quiet import quiet_libraries
+    from edgeprune.structure.loading import pretrained
     from edgeprune.tasks.encoding import encode
     from edgeprune.tasks.examples import Examples
     from edgeprune.tasks.scoring import decode, score
@@ -61,7 +61,7 @@ def apply(work: Work) -> Outcome:
     max_length: int = work.sections["model.max_length"]
     train = Examples.load(work.inputs["data"] / "train")
     validation = Examples.load(work.inputs["data"] / "validation")
-    tokenizer, model, notes = _load(work.assets["model"], train.classes)
+    tokenizer, model, notes = pretrained(work.assets["model"], train.classes)
     encoded = encode(tokenizer, train, max_length)
     if encoded.truncated:
         notes.append(f"{encoded.truncated:,} of {len(train):,} training texts are cut at {max_length} tokens")
@@ -92,43 +92,6 @@ def apply(work: Work) -> Outcome:
     return Outcome(record=record, notes=notes)
 
 
-def _load(path: Path, names: tuple[str, ...]) -> tuple[Any, Any, list[str]]:
-    """Tokenizer and classifier from a pre-trained folder; what its weights did not cover, as notes."""
-    import transformers
-    from safetensors import SafetensorError
-
-    from edgeprune.errors import EdgepruneError, UnsupportedError
-
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
-            path,
-            num_labels=len(names),
-            id2label=dict(enumerate(names)),
-            label2id={name: index for index, name in enumerate(names)},
-            ignore_mismatched_sizes=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UnsupportedError(
-            f"the model cannot be loaded: {str(error).splitlines()[0]}",
-            where=str(path),
-            hint="it must be a Hugging Face encoder with config.json, model.safetensors and tokenizer.json",
-        ) from error
-    if tokenizer.pad_token_id is None:
-        raise EdgepruneError("the tokenizer has no padding token", where=str(path))
-    head = model.base_model_prefix
-    new = [name for name in info["missing_keys"] if name.startswith(head)]
-    notes = (
-        [f"weights that the pre-trained model lacks, set at random: {', '.join(sorted(new))}"] if new else []
-    )
-    resized = [str(item[0]) for item in info["mismatched_keys"]]
-    if resized:
-        notes.append(f"weights of another shape than the task needs, set anew: {', '.join(sorted(resized))}")
-    return tokenizer, model, notes
-
-
 def describe_encoder(config: Any) -> str:
     """Architecture and size in words, from a Hugging Face config."""
     parts = [config.model_type]
@@ -155,7 +118,7 @@ FINETUNE = Stage(
     reads=("model.max_length",),
     seeded=True,
     ensures=("model.safetensors", "config.json", "tokenizer.json"),
-    code=("stages.finetune", "stages.quiet", "training", "tasks", "runner.cpu", "durable"),
+    code=("stages.finetune", "stages.quiet", "training", "structure", "tasks", "runner.cpu", "durable"),
     libraries=("torch", "transformers", "accelerate", "tokenizers", "scikit-learn"),
     resolve=resolve,
 )

@@ -186,7 +186,7 @@ MEASURE = Stage(
     provides=("measured",),
     reads=("measurement", "model.max_length"),
     ensures=("measured.json", "logits.npz", "nanoseconds.npz"),
-    code=("stages.measure", "stages.quiet", "measurement", "runner", "tasks"),
+    code=("stages.measure", "stages.quiet", "measurement", "runner", "structure", "tasks"),
     libraries=("torch", "transformers", "numpy"),
     in_recipe=False,
 )
