@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeprune.errors import UnsupportedError
+from edgeprune.training.adapting import Adaptation
 from edgeprune.training.augmenting import hide_tokens
 from edgeprune.training.averaging import WeightAverage
 from edgeprune.training.batching import LengthGroupedOrder
 from edgeprune.training.checkpoints import newest_whole, seal
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
     from transformers import PreTrainedTokenizerBase
 
@@ -100,6 +103,8 @@ def fit(
     tokenizer: PreTrainedTokenizerBase,
     scratch: Path,
     progress: Callable[..., None],
+    adaptation: Adaptation | None = None,
+    teacher: npt.NDArray[np.float32] | None = None,
 ) -> Fitted:
     """Train a classification model in place.
 
@@ -111,6 +116,8 @@ def fit(
         tokenizer: Names the padding, mask and other special tokens.
         scratch: Folder of checkpoints; a whole one in it is gone on from.
         progress: Called with step, total and loss.
+        adaptation: What else happens in a step.
+        teacher: Logits of a teacher on the examples, [n, classes]; each batch brings its rows as `teacher`.
 
     Raises:
         UnsupportedError: Word dropout is asked for and the tokenizer has no mask token.
@@ -119,15 +126,17 @@ def fit(
 
     checkpoints = scratch / "checkpoints"
     start = newest_whole(checkpoints)
-    trainer = _trainer(
-        model, _batch_maker(encoded, labels, settings, tokenizer), encoded, settings, checkpoints
-    )
+    adaptation = adaptation or Adaptation()
+    make_batch = _batch_maker(encoded, labels, settings, tokenizer, teacher)
+    trainer = _trainer(model, make_batch, encoded, settings, checkpoints, adaptation)
     for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
         trainer.remove_callback(callback)
     average = WeightAverage(model, settings.averaging) if settings.averaging else None
-    if average and start:
-        average.load(start)
-    trainer.add_callback(_keeper(average, progress))
+    if start:
+        adaptation.load(start)
+        if average:
+            average.load(start)
+    trainer.add_callback(_keeper(average, progress, adaptation))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pin_memory.*|mtime may not be reliable.*")
         trainer.train(resume_from_checkpoint=str(start) if start else None)
@@ -140,7 +149,11 @@ def fit(
 
 
 def _batch_maker(
-    encoded: Encoded, labels: Sequence[int], settings: Settings, tokenizer: PreTrainedTokenizerBase
+    encoded: Encoded,
+    labels: Sequence[int],
+    settings: Settings,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: npt.NDArray[np.float32] | None,
 ) -> Callable[[list[int]], dict[str, torch.Tensor]]:
     """From the visits of one batch (see `batching`) to padded tensors."""
     from edgeprune.tasks.encoding import collate
@@ -166,6 +179,8 @@ def _batch_maker(
             )
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         tensors["labels"] = torch.tensor([labels[index] for index in indices])
+        if teacher is not None:
+            tensors["teacher"] = torch.from_numpy(teacher[indices])
         return tensors
 
     return batch
@@ -185,18 +200,38 @@ class _Visits:
 
 
 def _trainer(
-    model: Any, batch: Callable[..., Any], encoded: Encoded, settings: Settings, checkpoints: Path
+    model: Any,
+    batch: Callable[..., Any],
+    encoded: Encoded,
+    settings: Settings,
+    checkpoints: Path,
+    adaptation: Adaptation,
 ) -> Any:
     import torch
     import transformers
 
     order = LengthGroupedOrder(encoded.lengths.tolist(), settings.batch_size, settings.seed)
 
-    class OrderedTrainer(transformers.Trainer):  # type: ignore[misc]
-        """The Trainer with our order of batches."""
+    class AdaptedTrainer(transformers.Trainer):  # type: ignore[misc]
+        """The Trainer with our order of batches, and with an adaptation's groups and loss."""
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return order
+
+        def create_optimizer(self) -> Any:
+            groups = adaptation.parameter_groups()
+            if groups is None:
+                return super().create_optimizer()
+            self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+            return self.optimizer
+
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **rest: Any) -> Any:
+            extra = {name: inputs.pop(name) for name in ("teacher",) if name in inputs}
+            if type(adaptation).loss is Adaptation.loss:
+                return super().compute_loss(model, inputs, return_outputs, **rest)
+            batch = dict(inputs) | extra
+            logits = model(**{name: item for name, item in inputs.items() if name != "labels"}).logits
+            return adaptation.loss(logits, batch)
 
     arguments = transformers.TrainingArguments(
         output_dir=str(checkpoints),
@@ -224,7 +259,7 @@ def _trainer(
         dataloader_pin_memory=False,
     )
     visits = _Visits(len(encoded))
-    return OrderedTrainer(model=model, args=arguments, train_dataset=visits, data_collator=batch)
+    return AdaptedTrainer(model=model, args=arguments, train_dataset=visits, data_collator=batch)
 
 
 def _divisor(interval: int, parts: int) -> int:
@@ -236,16 +271,27 @@ def _divisor(interval: int, parts: int) -> int:
     return next(step for step in range(max(1, interval // parts), interval + 1) if interval % step == 0)
 
 
-def _keeper(average: WeightAverage | None, progress: Callable[..., None]) -> Any:
+def _keeper(average: WeightAverage | None, progress: Callable[..., None], adaptation: Adaptation) -> Any:
     import transformers
 
     class Keeper(transformers.TrainerCallback):  # type: ignore[misc]
-        """Averages weights, completes and seals each checkpoint, tells each step and the last logged loss."""
+        """Calls the adaptation, averages weights, seals checkpoints, tells each step and the last loss."""
 
         loss: float | None = None
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any) -> None:
             self.loss = (logs or {}).get("loss", self.loss)
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            adaptation.begin_step(state.global_step, state.max_steps)
+
+        def on_pre_optimizer_step(
+            self, args: Any, state: Any, control: Any, optimizer: Any = None, **rest: Any
+        ) -> None:
+            adaptation.gradients_ready(state.global_step, optimizer.param_groups)
+
+        def on_optimizer_step(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            adaptation.weights_updated(state.global_step, state.max_steps)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             if average:
@@ -254,6 +300,7 @@ def _keeper(average: WeightAverage | None, progress: Callable[..., None]) -> Any
 
         def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            adaptation.save(checkpoint)
             if average:
                 average.save(checkpoint)
             seal(checkpoint)

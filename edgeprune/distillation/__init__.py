@@ -1,0 +1,1 @@
+"""CORE: what a student learns from its teacher: losses."""
