@@ -10,6 +10,7 @@ import click
 from edgeprune import __version__
 from edgeprune.cli.doctor import doctor
 from edgeprune.cli.listing import recipes, targets
+from edgeprune.cli.pack import pack
 from edgeprune.cli.plan import plan
 from edgeprune.cli.report import report
 from edgeprune.cli.run import run
@@ -63,5 +64,5 @@ def program(context: click.Context, debug: bool) -> None:
         click.echo(_FIRST_STEPS)
 
 
-for _command in (run, plan, validate, report, recipes, targets, schema, doctor):
+for _command in (run, plan, validate, report, recipes, targets, schema, doctor, pack):
     program.add_command(_command)

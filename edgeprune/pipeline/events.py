@@ -11,6 +11,7 @@ Kinds and their fields:
     note            where, text
     run_failed      id, message
     run_finished    verdict, exit_code, seconds
+    run_stopped     until (the node that was asked for), seconds
 """
 
 from __future__ import annotations

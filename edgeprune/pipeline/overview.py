@@ -1,4 +1,4 @@
-"""What a run would do, what recipes and targets there are: text for a terminal."""
+"""What a run would do or did in part, what recipes and targets there are: text for a terminal."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, TextIO
 from edgeprune import stages
 from edgeprune.errors import EdgepruneError
 from edgeprune.pipeline.planning import Node, Plan, asset_sources
-from edgeprune.pipeline.running import load, plan
+from edgeprune.pipeline.running import PartialResult, load, plan
 from edgeprune.pipeline.store import ArtifactStore
 from edgeprune.recipe.document import read_document
 from edgeprune.recipe.loading import recipe_schema, shipped, target_schema
 
-__all__ = ["list_shipped", "schema", "show"]
+__all__ = ["list_shipped", "schema", "show", "show_made"]
 
 
 def show(path: Path, overrides: Sequence[str], cache: Path, stream: TextIO) -> None:
@@ -60,6 +60,19 @@ def _state(node: Node, store: ArtifactStore) -> str:
         return "to do (its key is known once the assets are here)"
     found = store.find(node.stage.name, node.key, verify=False)
     return f"cached (took {found.seconds:.0f} s)" if found else "to do"
+
+
+def show_made(result: PartialResult, stream: TextIO) -> None:
+    """Write what a run that stopped early made, where it lies, and what the user should know."""
+    width = max(len(name) for name in result.made)
+    lines = []
+    for name, item in result.made.items():
+        how = "was cached, took" if item.cached else "took"
+        lines.append(f"{name:<{width}}  {how} {item.artifact.seconds:.0f} s: {item.artifact.path}")
+    notes = [(note.where, note.text) for note in result.notes]
+    notes += [(name, text) for name, item in result.made.items() for text in item.artifact.notes]
+    lines += [f"! {name}: {text}" for name, text in notes]
+    _write([*lines, f"no report, as the run was to stop here; its folder: {result.folder}"], stream)
 
 
 def list_shipped(kind: str, stream: TextIO) -> None:

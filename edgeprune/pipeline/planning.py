@@ -15,6 +15,7 @@ from edgeprune.assets import Asset, Kind
 from edgeprune.errors import UnsupportedError
 from edgeprune.pipeline.checking import chain_problems, length_problems, target_problems
 from edgeprune.pipeline.keys import code_hash, digest, library_versions
+from edgeprune.pipeline.warning import pattern_warnings
 from edgeprune.recipe.loading import Recipe
 from edgeprune.recipe.schema import Section, Target
 from edgeprune.stages.contract import Stage
@@ -86,7 +87,7 @@ class TargetPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All nodes in an order in which each finds its inputs made."""
+    """All nodes in an order in which each finds its inputs made, and what will disappoint in the result."""
 
     recipe: Recipe
     nodes: tuple[Node, ...]
@@ -198,7 +199,8 @@ def make_plan(recipe: Recipe, targets: Sequence[Target], assets: Mapping[str, As
     for entry in recipe.stages:
         builder.add(stages.get(entry.name), entry.config, name=_unused(entry.name, builder.nodes))
     plans = [_plan_target(target, builder) for target in targets]
-    return Plan(recipe, tuple(builder.nodes.values()), tuple(plans), dict(assets))
+    nodes = tuple(builder.nodes.values())
+    return Plan(recipe, nodes, tuple(plans), dict(assets), pattern_warnings(nodes, targets))
 
 
 def _unused(name: str, taken: Mapping[str, Node]) -> str:

@@ -4,6 +4,7 @@ recipe.yaml    the resolved recipe, every default written out
 plan.json      nodes, inputs, keys
 events.jsonl   what happened, when
 report.*       json, md, html: written last, so a folder without them is an unfinished run
+               (or one that was to stop early)
 artifacts/     links to what each node gave
 """
 
@@ -74,13 +75,16 @@ class RunFolder:
         ]
         write_text(self.path / "plan.json", json.dumps({"nodes": nodes}, indent=1, sort_keys=True))
 
-    def finish(self, report: Report, artifacts: Mapping[str, Path]) -> None:
-        """Write the report, link the artifacts, and move `latest` here."""
-        from edgeprune.report import storage
-
+    def link_artifacts(self, artifacts: Mapping[str, Path]) -> None:
+        """Link the artifact of each node, by its id."""
         for name, path in artifacts.items():
             link = self.path / "artifacts" / name.replace("/", "-").replace(" ", "-")
             link.symlink_to(path, target_is_directory=True)
+
+    def finish(self, report: Report) -> None:
+        """Write the report, and move `latest` here."""
+        from edgeprune.report import storage
+
         storage.write(report, self.path)
         self._point_latest()
 

@@ -8,23 +8,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeprune import assets, backends, stages
 from edgeprune.assets import Asset
-from edgeprune.errors import AcceptanceError, EdgepruneError, ExitCode
+from edgeprune.errors import AcceptanceError, EdgepruneError, ExitCode, UsageError
 from edgeprune.pipeline.events import EventLog, Listener
 from edgeprune.pipeline.keys import library_versions
-from edgeprune.pipeline.making import Maker
+from edgeprune.pipeline.making import Made, Maker
 from edgeprune.pipeline.planning import Plan, asset_sources, make_plan
 from edgeprune.pipeline.rundir import RunFolder
 from edgeprune.pipeline.store import ArtifactStore
 from edgeprune.recipe.loading import Recipe, load_recipe, load_target
 from edgeprune.recipe.schema import Target
-from edgeprune.report.model import Report
+from edgeprune.report.model import Note, Report
 
-__all__ = ["RunResult", "load", "local_assets", "plan", "require_acceptance", "run", "target", "versions"]
+__all__ = [
+    "PartialResult",
+    "RunResult",
+    "load",
+    "local_assets",
+    "plan",
+    "require_acceptance",
+    "run",
+    "run_until",
+    "target",
+    "versions",
+]
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,21 @@ class RunResult:
     report: Report
     folder: Path
     exit_code: int
+
+
+@dataclass(frozen=True)
+class PartialResult:
+    """What `run_until` leaves: artifacts, and no report.
+
+    Attributes:
+        folder: The run's folder: recipe, plan, events and links to the artifacts.
+        made: Artifact of each node, by id, in the plan's order.
+        notes: What happened on the way that the user should know, beside the notes of the artifacts.
+    """
+
+    folder: Path
+    made: Mapping[str, Made]
+    notes: tuple[Note, ...]
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -93,12 +119,7 @@ def run(
     _plan(recipe, dict.fromkeys(asset_sources(recipe)))  # an impossible chain fetches nothing
     folder = RunFolder.create(runs, recipe.shell.name)
     log = EventLog(folder.path / "events.jsonl", listeners)
-    folder.write_recipe(recipe)
-    full = _plan(recipe, _fetch(recipe, cache, log, refresh=refresh))
-    folder.write_plan(full)
-    log("run_started", recipe=recipe.shell.name, run_id=folder.id, nodes=[node.id for node in full.nodes])
-    maker = Maker(full, ArtifactStore(cache), log)
-    maker.make_all()
+    full, maker = _make(recipe, None, folder, log, cache, refresh=refresh)
     report = assemble(
         full,
         maker.made,
@@ -108,9 +129,68 @@ def run(
         versions=versions(),
         notes=maker.notes,
     )
-    folder.finish(report, {name: item.artifact.path for name, item in maker.made.items()})
+    folder.link_artifacts({name: item.artifact.path for name, item in maker.made.items()})
+    folder.finish(report)
     log("run_finished", verdict=report.verdict, exit_code=report.exit_code, seconds=report.seconds)
     return RunResult(report=report, folder=folder.path, exit_code=report.exit_code)
+
+
+def run_until(
+    recipe: Recipe,
+    step: str,
+    *,
+    cache: Path,
+    runs: Path,
+    listeners: Sequence[Listener] = (),
+    refresh: bool = False,
+) -> PartialResult:
+    """Do what a recipe says up to and with one step, and judge nothing.
+
+    Args:
+        recipe: A checked recipe.
+        step: Id of a node of its plan, e.g. ``finetune`` or ``compile x86/openvino/fp32``.
+        cache: Folder of assets and artifacts, shared by all runs.
+        runs: Folder of run folders. This run's gets no report, and does not become `latest`.
+        listeners: Called with every event.
+        refresh: Try the sources of assets anew.
+
+    Raises:
+        UsageError: The plan has no such step; nothing was fetched.
+        EdgepruneError: Whatever else went wrong, as in `run`.
+    """
+    started = time.time()
+    _cut(_plan(recipe, dict.fromkeys(asset_sources(recipe))), step)
+    folder = RunFolder.create(runs, recipe.shell.name)
+    log = EventLog(folder.path / "events.jsonl", listeners)
+    _, maker = _make(recipe, step, folder, log, cache, refresh=refresh)
+    folder.link_artifacts({name: item.artifact.path for name, item in maker.made.items()})
+    log("run_stopped", until=step, seconds=round(time.time() - started, 1))
+    return PartialResult(folder.path, maker.made, tuple(maker.notes))
+
+
+def _make(
+    recipe: Recipe, until: str | None, folder: RunFolder, log: EventLog, cache: Path, *, refresh: bool
+) -> tuple[Plan, Maker]:
+    """Fetch, plan, and make the plan's artifacts: all of them, or those up to one node."""
+    folder.write_recipe(recipe)
+    plan = _plan(recipe, _fetch(recipe, cache, log, refresh=refresh))
+    if until is not None:
+        plan = _cut(plan, until)
+    folder.write_plan(plan)
+    log("run_started", recipe=recipe.shell.name, run_id=folder.id, nodes=[node.id for node in plan.nodes])
+    maker = Maker(plan, ArtifactStore(cache), log)
+    maker.make_all()
+    return plan, maker
+
+
+def _cut(plan: Plan, step: str) -> Plan:
+    """The plan up to and with one node, without targets: what they measure is not made."""
+    steps = [node.id for node in plan.nodes]
+    if step not in steps:
+        raise UsageError(
+            f"the plan of {plan.recipe.path} has no step {step!r}", hint=f"its steps are: {', '.join(steps)}"
+        )
+    return replace(plan, nodes=plan.nodes[: steps.index(step) + 1], targets=())
 
 
 def require_acceptance(report: Report) -> None:

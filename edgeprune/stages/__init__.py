@@ -17,6 +17,7 @@ __all__ = ["TABLE", "get", "recipe_stages"]
 TABLE = {
     "prepare": "edgeprune.stages.prepare:PREPARE",
     "finetune": "edgeprune.stages.finetune:FINETUNE",
+    "learn_masks": "edgeprune.stages.learn_masks:LEARN_MASKS",
     "export": "edgeprune.stages.export:EXPORT",
     "compile": "edgeprune.stages.compile:COMPILE",
     "measure": "edgeprune.stages.measure:MEASURE",

@@ -79,6 +79,8 @@ class Stage:
         libraries: Distributions whose version decides the result (part of the cache key).
         resolve: Replaces `auto` values by what this machine gives, before the key is made.
         check: Problems that the schema cannot see; key paths relative to the body.
+        pattern: The sparsity pattern that its result has, for that body: a word of `Target.speeds_up`,
+            another ``n:m``, or words joined by ``+``; None where it makes no zeros.
         in_recipe: Users list it; otherwise the plan adds it.
     """
 
@@ -97,4 +99,5 @@ class Stage:
     libraries: tuple[str, ...] = ()
     resolve: Callable[[Any], Any] = _unchanged
     check: Callable[[Any], list[Problem]] = lambda config: []
+    pattern: Callable[[Any], str | None] = lambda config: None
     in_recipe: bool = True

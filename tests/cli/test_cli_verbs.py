@@ -64,6 +64,34 @@ def test_overrides_are_in_the_command_of_the_report(recipe: Path, tmp_path: Path
     assert "--set seed=9 --set stages.finetune.epochs=2" in report["command"]
 
 
+def test_a_run_that_is_to_stop_early_says_what_it_made(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(recipe, tmp_path, "--until", "export") == 0
+    said = capsys.readouterr()
+    assert "[3/3] export" in said.err
+    *steps, note, last = said.out.splitlines()
+    for line, name in zip(steps, ("prepare", "finetune", "export"), strict=True):
+        head, path = line.split(": ")
+        assert head == f"{name:<8}  took 0 s"
+        assert Path(path).name.startswith(f"{name}-")
+        assert (Path(path) / "artifact.json").is_file()
+    assert note == "! prepare: a row was empty"
+    folder = Path(last.removeprefix("no report, as the run was to stop here; its folder: "))
+    assert folder.parent == Path("runs/tiny")
+    assert _run(recipe, tmp_path, "--until", "finetune", "--quiet") == 0
+    assert "finetune  was cached, took 0 s: " in capsys.readouterr().out
+
+
+def test_a_run_until_a_step_that_there_is_not(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(recipe, tmp_path, "--until", "finetun") == 2
+    said = capsys.readouterr().err
+    assert "has no step 'finetun'" in said
+    assert "hint: its steps are: prepare, finetune, export, compile pc/onnxruntime/fp32, " in said
+
+
 def test_the_report_again_in_every_form(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 from pipeline_kit import ids
 
-from edgeprune.errors import AssetError, EdgepruneError, ExitCode, Problem, RecipeError, UnsupportedError
+from edgeprune.errors import (
+    AssetError,
+    EdgepruneError,
+    ExitCode,
+    Problem,
+    RecipeError,
+    UnsupportedError,
+    UsageError,
+)
 from edgeprune.pipeline import running
-from edgeprune.pipeline.running import RunResult
+from edgeprune.pipeline.running import PartialResult, RunResult
 from edgeprune.stages.contract import Outcome, Work
 
 pytestmark = pytest.mark.usefixtures("imitated")
@@ -41,6 +49,13 @@ class Runs:
         self.events = []
         loaded = running.load(self.recipe, overrides)
         return running.run(loaded, cache=self.cache, runs=self.runs, listeners=[self.events.append], **more)
+
+    def until(self, step: str, *overrides: str) -> PartialResult:
+        self.events = []
+        loaded = running.load(self.recipe, overrides)
+        return running.run_until(
+            loaded, step, cache=self.cache, runs=self.runs, listeners=[self.events.append]
+        )
 
     def did(self, kind: str) -> list[str]:
         return ids(self.events, kind)
@@ -235,3 +250,47 @@ def test_the_run_folder_tells_everything(run: Runs) -> None:
     assert len(links) == len(NODES)
     assert (links["compile-pc-openvino-fp32"] / "variant.json").read_text() == "fp32"
     assert links["finetune"].parent == run.cache / "artifacts"
+
+
+def test_a_run_that_is_to_stop_early(run: Runs) -> None:
+    part = run.until("finetune")
+    assert run.did("node_started") == list(part.made) == ["prepare", "finetune"]
+    assert [event["total"] for event in run.events if event["kind"] == "node_started"] == [2, 2]
+    assert run.events[0]["nodes"] == ["prepare", "finetune"]
+    assert (run.events[-1]["kind"], run.events[-1]["until"]) == ("run_stopped", "finetune")
+    assert {path.name for path in part.folder.iterdir()} == {
+        "artifacts", "events.jsonl", "plan.json", "recipe.yaml",
+    }  # fmt: skip
+    assert (part.folder / "artifacts" / "finetune").resolve() == part.made["finetune"].artifact.path
+    assert not (part.folder.parent / "latest").exists()
+    run()
+    assert run.did("node_cached") == ["prepare", "finetune"]
+    assert run.did("node_started") == NODES[2:]
+
+
+def test_any_step_of_the_plan_can_be_the_last(run: Runs) -> None:
+    latest = run.runs / "tiny" / "latest"
+    whole = run()
+    for count, step in enumerate(NODES, 1):
+        part = run.until(step)
+        assert list(part.made) == NODES[:count]
+        assert all(item.cached for item in part.made.values())
+    assert latest.resolve() == whole.folder
+
+
+def test_a_step_that_the_plan_does_not_have(run: Runs) -> None:
+    with pytest.raises(UsageError, match="has no step 'learn_maks'") as caught:
+        run.until("learn_maks", "model.source=file://not-fetched-either")
+    assert caught.value.exit_code == ExitCode.USAGE
+    assert caught.value.hint == f"its steps are: {', '.join(NODES)}"
+    assert not run.runs.exists()
+
+
+def test_what_went_wrong_on_the_way_is_told_without_a_report_too(run: Runs) -> None:
+    model = run.until("finetune").made["finetune"].artifact.path / "model.safetensors"
+    model.write_text("rot")
+    (note,) = run.until("export").notes
+    assert (note.where, "damaged" in note.text) == ("finetune", True)
+    with pytest.raises(EdgepruneError, match="no luck"):
+        run.until("export", "stages.finetune.fail=no luck")
+    assert run.events[-1]["kind"] == "run_failed"

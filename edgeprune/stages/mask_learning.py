@@ -1,0 +1,230 @@
+"""What `learn_masks` does: wires masks, teacher and training to the data, and saves what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.stages.contract import Outcome, Work
+from edgeprune.stages.mask_record import (
+    density_record,
+    described,
+    encoder_weights,
+    new_parameters,
+    save_masks,
+    save_pack,
+)
+
+if TYPE_CHECKING:
+    from edgeprune.masking.plan import MaskPlan
+    from edgeprune.stages.learn_masks import LearnMasksConfig
+    from edgeprune.tasks.encoding import Encoded
+    from edgeprune.tasks.examples import Examples
+    from edgeprune.training.self_teaching import SelfTeacher
+
+__all__ = ["learn"]
+
+# PST is to train less than this share of the encoder, however narrow its matrices are.
+PST_SHARE = 0.03
+# Training examples that PINS scores its checkpoints on, and does not train on.
+_HELD_OUT_SHARE, _HELD_OUT_MOST = 0.02, 1000
+
+
+def learn(work: Work) -> Outcome:
+    """Attach, train, fold, score, save."""
+    import transformers
+
+    from edgeprune.masking.attached import Masking
+    from edgeprune.masking.sensitivity import WINDOW
+    from edgeprune.stages.quiet import quiet_libraries
+    from edgeprune.structure.architectures import head_parameters, linear_sites, num_heads
+    from edgeprune.structure.loading import pretrained, save, structure_of
+    from edgeprune.structure.weights import read_tensors
+    from edgeprune.tasks.encoding import encode
+    from edgeprune.tasks.examples import Examples
+    from edgeprune.tasks.scoring import decode, score
+    from edgeprune.training.fitting import fit
+    from edgeprune.training.masked import MaskedTraining, Rates
+    from edgeprune.training.predicting import logits_of
+
+    quiet_libraries()
+    transformers.set_seed(work.seed)
+    config: LearnMasksConfig = work.config
+    max_length: int = work.sections["model.max_length"]
+    train = Examples.load(work.inputs["data"] / "train")
+    validation = Examples.load(work.inputs["data"] / "validation")
+    tokenizer, model, notes = pretrained(
+        work.assets["model"], train.classes, head=config.head, label_words=config.label_words
+    )
+    pad_id = tokenizer.pad_token_id
+    sites = linear_sites(model)
+    plan = _plan(config, work.seed, [tuple(model.get_submodule(site.name).weight.shape) for site in sites])
+    # The MLM head is the pre-trained model's own: it stays as frozen as the encoder.
+    head = () if structure_of(model).head == "label-words" else head_parameters(model)
+    embeddings = [name for name, _ in model.named_parameters() if ".embeddings." in name]
+    masking = Masking(model, sites, head, plan, heads=num_heads(model), embeddings=embeddings)
+    trained = sum(item.numel() for items in masking.trained().values() for item in items)
+    self_teacher = None
+    if config.method == "pins":
+        train, held_out = _hold_out(train, work.seed)
+        notes.append(f"{len(held_out):,} training examples are held out to score checkpoints on")
+        self_teacher = _self_teacher(work, model, encode(tokenizer, held_out, max_length), held_out, pad_id)
+    encoded = encode(tokenizer, train, max_length)
+    if encoded.truncated:
+        notes.append(f"{encoded.truncated:,} of {len(train):,} training texts are cut at {max_length} tokens")
+    distillation = config.distillation
+    teacher = _teacher_logits(work, encoded, pad_id) if distillation and self_teacher is None else None
+    adaptation = MaskedTraining(
+        masking,
+        Rates(
+            scores=config.score_learning_rate or 0.0,
+            head=config.head_learning_rate or 0.0,
+            weights=config.learning_rate or 0.0,
+            decay=config.weight_decay,
+        ),
+        temperature=distillation.temperature if distillation else 2.0,
+        weight=distillation.weight if distillation else 0.0,
+        self_teacher=self_teacher,
+    )
+    fitted = fit(
+        model,
+        encoded,
+        train.labels,
+        _settings(config, work.seed),
+        tokenizer=tokenizer,
+        scratch=work.scratch,
+        progress=work.progress,
+        adaptation=adaptation,
+        teacher=teacher,
+    )
+    model.cpu()
+    matrices = masking.fold()
+    answers, _ = decode(logits_of(model, encode(tokenizer, validation, max_length), pad_id=pad_id))
+    save(model, work.output, tokenizer)
+    base = read_tensors(work.assets["model"])
+    save_masks(work, matrices)
+    record = {
+        "quality": asdict(score(answers, validation.labels, len(validation.classes))),
+        "method": config.method,
+        "allocation": plan.allocation,
+        "granularity": str(plan.granularity),
+        "distilled": distillation is not None or self_teacher is not None,
+        "head": structure_of(model).head,
+        "density": density_record(matrices, model, sites, config.density),
+        "trained_parameters": trained,
+        "new_parameters": new_parameters(masking, matrices, model, base),
+        "encoder_parameters": sum(item.numel() for item in encoder_weights(model, sites)),
+        "steps": fitted.steps,
+        "curve": fitted.curve,
+        "trace": asdict(adaptation.trace),
+        "precision": config.precision,
+        **described(config, matrices),
+    }
+    if config.method == "pins" and fitted.steps < 2 * WINDOW:
+        notes.append(
+            f"{fitted.steps} steps are fewer than PINS needs to rank weights: what it kept is arbitrary"
+        )
+    if config.method == "pst":
+        record["rank"] = plan.rank
+    if config.method == "smp":  # the only one whose weights are the base's own
+        provenance = {"method": config.method, "density": record["density"]["kept"], "seed": work.seed}
+        record["pack"] = save_pack(work, base, model, matrices, train.classes, provenance)
+    return Outcome(record=record, notes=notes)
+
+
+def _plan(config: LearnMasksConfig, seed: int, shapes: Sequence[tuple[int, int]]) -> MaskPlan:
+    from edgeprune.masking.granularity import Granularity
+    from edgeprune.masking.plan import MaskPlan
+    from edgeprune.stages.learn_masks import plain_granularity
+
+    return MaskPlan(
+        method=config.method,
+        density=config.density,
+        granularity=Granularity.parse(plain_granularity(config)),
+        allocation=config.allocation or "uniform",
+        score_init=config.score_init or 0.0,
+        share_temperature=config.share_temperature,
+        regularizer=config.regularizer or 0.0,
+        tau=config.tau,
+        shape=config.schedule.shape,
+        warmup=config.schedule.warmup,
+        hold=config.schedule.hold,
+        refresh=config.refresh,
+        rank=config.rank or pst_rank(shapes),
+        seed=seed,
+    )
+
+
+def pst_rank(shapes: Sequence[tuple[int, int]], most: int = 8) -> int:
+    """The rank of PST: 8 as published, or the largest that keeps its parameters under 3 % of the encoder's.
+
+    Every matrix of m by n gets U, A [m, r], V, B [r, n], R [m] and C [n]: (2r + 1)(m + n) parameters.
+    """
+    budget = PST_SHARE * sum(rows * columns for rows, columns in shapes)
+    sides = sum(rows + columns for rows, columns in shapes)
+    return next((rank for rank in range(most, 1, -1) if (2 * rank + 1) * sides < budget), 1)
+
+
+def _settings(config: LearnMasksConfig, seed: int) -> Any:
+    from edgeprune.training.fitting import Settings
+
+    return Settings(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.head_learning_rate or 0.0,  # every parameter group brings its own
+        weight_decay=config.weight_decay,
+        warmup=config.warmup,
+        schedule=config.learning_schedule,
+        label_smoothing=0.0,
+        max_grad_norm=config.max_grad_norm,
+        precision=config.precision,  # type: ignore[arg-type]  # `resolve` has replaced `auto`
+        word_dropout=config.word_dropout,
+        averaging=0.0,
+        checkpoint_steps=config.checkpoint_steps,
+        seed=seed,
+    )
+
+
+def _teacher_logits(work: Work, encoded: Encoded, pad_id: int) -> npt.NDArray[np.float32]:
+    """The original's logits on the training texts as they are, made once: [n, classes]."""
+    import torch
+
+    from edgeprune.structure.loading import load
+    from edgeprune.training.predicting import logits_of
+
+    kept = work.scratch / "teacher.npy"
+    if kept.is_file():
+        found: npt.NDArray[np.float32] = np.load(kept)
+        return found
+    work.progress(text="the original's answers on the training texts")
+    teacher = load(work.inputs["original"])
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=work.config.precision == "bf16"):
+        logits = logits_of(teacher, encoded, pad_id=pad_id)
+    partial = kept.with_suffix(".partial.npy")
+    np.save(partial, logits)
+    partial.replace(kept)
+    return logits
+
+
+def _hold_out(train: Examples, seed: int) -> tuple[Examples, Examples]:
+    """(to train on, to score checkpoints on)."""
+    order = np.random.default_rng(seed).permutation(len(train))
+    count = max(1, min(int(len(train) * _HELD_OUT_SHARE), _HELD_OUT_MOST))
+    return train.select(sorted(order[count:].tolist())), train.select(sorted(order[:count].tolist()))
+
+
+def _self_teacher(work: Work, model: Any, encoded: Encoded, held_out: Examples, pad_id: int) -> SelfTeacher:
+    from edgeprune.structure.loading import load
+    from edgeprune.tasks.scoring import decode, score
+    from edgeprune.training.predicting import logits_of
+    from edgeprune.training.self_teaching import SelfTeacher
+
+    def accuracy(student: Any) -> float:
+        answers, _ = decode(logits_of(student, encoded, pad_id=pad_id))
+        return score(answers, held_out.labels, len(held_out.classes)).accuracy
+
+    return SelfTeacher(model, load(work.inputs["original"]), accuracy)
