@@ -16,8 +16,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeprune.report import content, tables
+from edgeprune.report import content, mask_tables, tables
 from edgeprune.report.formatting import minutes, moment, plain, short_hash, to_ascii
+from edgeprune.report.masks import mask_records
 from edgeprune.report.model import Report, TargetRow
 
 __all__ = ["ReportView", "show", "to_text"]
@@ -75,6 +76,7 @@ class _Writer:
             yield from self._target(target)
         yield from self._data()
         yield from self._know()
+        yield from self._masks()
         yield from self._stages()
 
     def _text(self, text: str, style: str = "") -> Text:
@@ -200,6 +202,12 @@ class _Writer:
                 (self._text(note.level, style), self._text(f"{plain(note.where)}: {plain(note.text)}"))
             )
         yield self._grid(rows)
+
+    def _masks(self) -> Iterator[RenderableType]:
+        for record in mask_records(self._report):
+            yield self._heading(f"Masks ({plain(record.id)})")
+            rows = mask_tables.summary(record, self._report.metric)
+            yield self._grid([(self._text(name, "dim"), self._text(value)) for name, value in rows])
 
     def _stages(self) -> Iterator[RenderableType]:
         yield self._heading("Stages")

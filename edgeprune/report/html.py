@@ -7,13 +7,15 @@ that comes from a recipe, a data file or a runtime is escaped by Jinja.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from edgeprune.report import content, formatting, plot, tables
+from edgeprune.report import content, formatting, mask_pictures, mask_plots, mask_tables, plot, tables
+from edgeprune.report.masks import SHOWN_HERE, MaskRecord, mask_records
 from edgeprune.report.model import Report, StageRow, TargetRow
 
 __all__ = ["render"]
@@ -25,6 +27,20 @@ class _Drawing:
 
     length: str
     svg: Markup
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """What one stage's masks are, with a drawing (escaped) for each part of its record that can be drawn."""
+
+    record: MaskRecord
+    facts: list[tuple[str, str]]
+    table: mask_tables.DensityTable | None
+    density: Markup
+    training: Markup
+    map: Markup
+    scores: Markup
+    thresholded: bool
 
 
 def render(report: Report) -> str:
@@ -43,6 +59,7 @@ def render(report: Report) -> str:
         "capital": _capital,
         "breakable": _breakable,
     }
+    masks = mask_records(report)
     drawings = [_drawings(report, target, index) for index, target in enumerate(report.targets)]
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -50,7 +67,8 @@ def render(report: Report) -> str:
         tables=tables,
         format=formatting,
         drawings=drawings,
-        records={row.id: _record(row) for row in report.stages},
+        masks=[_masks(report, record, index) for index, record in enumerate(masks)],
+        records={row.id: _record(row, masks) for row in report.stages},
         slowest_stage=max((row.seconds for row in report.stages), default=0.0) or 1.0,
         notes=content.notes_by_weight(report.know),
         warnings=sum(note.level == "warning" for note in report.know),
@@ -84,9 +102,27 @@ def _drawings(report: Report, target: TargetRow, index: int) -> list[_Drawing]:
     ]
 
 
-def _record(row: StageRow) -> list[tuple[str, str]]:
-    """A stage's numbers as pairs of text; nested values as JSON."""
-    return [(formatting.plain(name), _value(value)) for name, value in sorted(row.record.items())]
+def _masks(report: Report, record: MaskRecord, index: int) -> _Masks:
+    return _Masks(
+        record=record,
+        facts=mask_tables.facts(record, report.metric),
+        table=mask_tables.density_table(record),
+        density=Markup(mask_plots.draw_density(record, f"density-{index}")),
+        training=Markup(mask_plots.draw_training(record, f"training-{index}")),
+        map=Markup(mask_pictures.draw_map(record, f"map-{index}")),
+        scores=Markup(mask_pictures.draw_scores(record, f"scores-{index}")),
+        thresholded=mask_pictures.is_thresholded(record),
+    )
+
+
+def _record(row: StageRow, masks: Sequence[MaskRecord]) -> list[tuple[str, str]]:
+    """A stage's numbers as pairs of text; nested values as JSON. What is a plot elsewhere is left out."""
+    drawn = SHOWN_HERE if any(item.id == row.id for item in masks) else frozenset()
+    return [
+        (formatting.plain(name), _value(value))
+        for name, value in sorted(row.record.items())
+        if name not in drawn
+    ]
 
 
 def _value(value: Any) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from edgeprune.report import content, tables
+from edgeprune.report import content, mask_tables, tables
 from edgeprune.report.formatting import MISSING, minutes, moment, plain, short_hash, size
+from edgeprune.report.masks import mask_records
 from edgeprune.report.model import AssetRow, Report, TargetRow
 
 __all__ = ["escape", "render"]
@@ -40,6 +41,7 @@ def render(report: Report) -> str:
         *(part for target in report.targets for part in _target(report, target)),
         "## What you should know",
         _know(report),
+        *_masks(report),
         "## Stages",
         content.stages_caption(report),
         _stages(report),
@@ -135,6 +137,13 @@ def _know(report: Report) -> str:
         f"- **{note.level}**, {escape(note.where)}: {escape(note.text)}"
         for note in content.notes_by_weight(report.know)
     )
+
+
+def _masks(report: Report) -> Iterator[str]:
+    for record in mask_records(report):
+        yield f"## Masks ({escape(record.id)})"
+        rows = mask_tables.summary(record, report.metric)
+        yield _table(("What", "Value"), ((name, escape(value)) for name, value in rows), text_columns=2)
 
 
 def _stages(report: Report) -> str:

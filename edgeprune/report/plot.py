@@ -1,14 +1,11 @@
 """The plot of a target: the judged metric against latency, as SVG to be put into a page.
 
 Colours are the page's own (CSS variables), so that one drawing serves light and dark; the shape of a
-marker says the status too. The bytes depend on the report alone: no date, a fixed salt for ids, and
-matplotlib's own defaults instead of whatever the user has configured.
+marker says the status too. The bytes depend on the report alone.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,19 +17,21 @@ from edgeprune.report.content import (
     ordered_variants,
     status,
 )
+from edgeprune.report.drawing import FONT, quiet, round_ticks, title
+from edgeprune.report.drawing import draw as draw_svg
 from edgeprune.report.formatting import milliseconds, plain, points, score
 from edgeprune.report.label_layout import Box, place_labels
 from edgeprune.report.model import Interval, TargetRow, VariantRow
-from edgeprune.report.page_svg import COLOURS, adopt
+from edgeprune.report.page_svg import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["MARKERS", "draw", "plotted_lengths"]
 
-WIDTH, HEIGHT = 350.0, 310.0
+HEIGHT = 310.0
 _MARGINS = {"left": 0.115, "right": 0.985, "bottom": 0.145, "top": 0.92}
-_FONT = 11.0
 _LABEL_CHARACTERS = 30
 _ADJACENT = 8.5  # a label that is farther than this from its marker gets a line to it
 
@@ -81,29 +80,21 @@ def draw(target: TargetRow, length: int | str, *, metric: str, max_drop: float, 
     Returns:
         An ``<svg>`` element without size, with a title and a description for those who do not see it.
     """
-    from matplotlib import rc_context, rcdefaults
-    from matplotlib.figure import Figure
-
     found = _points(target, length, metric)
     reference = next((point.y for point in found if point.status == "reference"), None)
-    buffer = io.StringIO()
-    with rc_context(), warnings.catch_warnings():
-        rcdefaults()
-        # The browser brings the font; what matplotlib's own lacks does not matter.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "edgeprune", "font.size": _FONT}):
-            figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
-            axes = figure.add_axes(_frame())
-            limit = None if reference is None else reference - max_drop
-            _scale(axes, found, limit)
-            _lines(axes, reference, limit)
-            _marks(axes, found)
-            _labels(axes, found, None if limit is None else (limit, f"limit {points(-max_drop)}"))
-            _name_axes(axes, metric)
-            nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-            figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    title = f"{metric_name(metric)} against latency on {plain(target.name)}, {length_name(length)}"
-    return adopt(buffer.getvalue(), uid, title, _description(found, max_drop))
+    limit = None if reference is None else reference - max_drop
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_axes(_frame())
+        _scale(axes, found, limit)
+        _lines(axes, reference, limit)
+        _marks(axes, found)
+        _labels(axes, found, None if limit is None else (limit, f"limit {points(-max_drop)}"))
+        axes.set_xlabel("median latency, ms (log scale)", color=COLOURS["muted"])
+        title(axes, metric_heading(metric))
+
+    name = f"{metric_name(metric)} against latency on {plain(target.name)}, {length_name(length)}"
+    return draw_svg(paint, HEIGHT, uid=uid, title=name, description=_description(found, max_drop))
 
 
 def _points(target: TargetRow, length: int | str, metric: str) -> list[_Point]:
@@ -152,31 +143,14 @@ def _scale(axes: Axes, found: list[_Point], limit: float | None) -> None:
     axes.set_ylim(min(ys) - room, max(ys) + 2 * room)
     axes.set_xscale("log")
     axes.set_xlim(min(xs) / 1.35, max(xs) * 1.35)
-    axes.xaxis.set_major_locator(FixedLocator(_ticks(min(xs) / 1.35, max(xs) * 1.35)))
+    axes.xaxis.set_major_locator(FixedLocator(round_ticks(min(xs) / 1.35, max(xs) * 1.35)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten; with ten times finer steps where those would be fewer than two."""
-    steps = [1.0, 2.0, 5.0]
-    for digits in (steps, [step / 4 for step in range(4, 40)]):
-        values = [float(f"{digit}e{power}") for power in range(-6, 7) for digit in digits]
-        ticks = [value for value in values if low <= value <= high]
-        if len(ticks) >= 2:
-            return ticks[:: max(1, len(ticks) // 5)] if digits is not steps else ticks
-    return ticks
-
-
 def _lines(axes: Axes, reference: float | None, limit: float | None) -> None:
-    axes.set_axisbelow(True)
-    axes.grid(axis="y", color=COLOURS["line"], linewidth=0.6)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(COLOURS["muted"])
-    axes.tick_params(axis="both", colors=COLOURS["muted"], length=0)
-    axes.tick_params(axis="x", length=3)
+    quiet(axes)
     if reference is not None:
         axes.axhline(reference, color=COLOURS["muted"], linewidth=1.0)
     if limit is not None:
@@ -209,9 +183,9 @@ def _labels(axes: Axes, found: list[_Point], limit: tuple[float, str] | None) ->
     from matplotlib.textpath import TextToPath
 
     def extent(text: str, *, bold: bool = False) -> tuple[float, float]:
-        font = FontProperties(size=_FONT, weight="bold" if bold else "normal")
+        font = FontProperties(size=FONT, weight="bold" if bold else "normal")
         width, _, _ = TextToPath().get_text_width_height_descent(text, font, ismath=False)
-        return float(width), _FONT * 1.15
+        return float(width), FONT * 1.15
 
     def place(x: float, y: float) -> tuple[float, float]:
         across, along = axes.transData.transform((x, y))
@@ -257,7 +231,7 @@ def _leader(axes: Axes, anchor: tuple[float, float], box: Box) -> None:
 def _write(axes: Axes, text: str, box: Box, colour: str, *, bold: bool = False) -> None:
     axes.text(
         (box.x0 + box.x1) / 2,
-        box.y0 + _FONT * 0.27,
+        box.y0 + FONT * 0.27,
         text,
         transform=None,
         ha="center",
@@ -267,8 +241,3 @@ def _write(axes: Axes, text: str, box: Box, colour: str, *, bold: bool = False) 
         parse_math=False,
         zorder=4,
     )
-
-
-def _name_axes(axes: Axes, metric: str) -> None:
-    axes.set_xlabel("median latency, ms (log scale)", color=COLOURS["muted"])
-    axes.set_title(metric_heading(metric), loc="left", fontsize=_FONT, color=COLOURS["muted"], pad=6)

@@ -13,6 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from hostile import hostile_report
+from mask_sample import head_record, hostile_record, mask_record, mask_report
 from sample import sample_report
 
 from edgeprune.report.html import render
@@ -48,6 +49,10 @@ REPORTS = {
     "sample": sample_report,
     "long words": partial(hostile_report, "-" + "x" * 70),
     "hostile": hostile_report,
+    "masks": mask_report,
+    "masks of many layers and of heads": lambda: mask_report(mask_record(12, 768, 0.03), head_record()),
+    "hostile masks": lambda: mask_report(hostile_record()),
+    "masks with long words": lambda: mask_report(hostile_record("-" + "x" * 70)),
 }
 
 

@@ -7,10 +7,9 @@ difference of `tests/report/golden/` as a user would, before it is committed.
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 
 import pytest
+from golden_text import same_as_golden
 from hostile import hostile_report
 from rich.cells import cell_len
 from rich.console import Console
@@ -18,15 +17,6 @@ from sample import sample_report
 
 from edgeprune.report import markdown
 from edgeprune.report.console import ReportView, to_text
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def same_as_golden(name: str, text: str) -> None:
-    path = GOLDEN / name
-    if os.environ.get("EDGEPRUNE_REGENERATE"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
 
 
 def test_the_console_output_is_the_golden_text():

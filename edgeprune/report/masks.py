@@ -1,0 +1,190 @@
+"""What a mask-learning stage left in its record, read for the renderers.
+
+A record is foreign data: it may be older than this code or come from a stage of somebody else's. Each part
+that is missing or does not fit is None here, and then has no figure, plot or column; the raw record stays in
+`report.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from edgeprune.report.model import Quality, Report, StageRow
+
+__all__ = [
+    "SHOWN_HERE",
+    "Density",
+    "MaskRecord",
+    "Matrix",
+    "Pack",
+    "Scores",
+    "Trace",
+    "kinds_of",
+    "layers_of",
+    "mask_records",
+]
+
+SHOWN_HERE = frozenset({"matrices", "trace", "curve"})
+"""Parts of a record that are plots; as text they would be pages of numbers."""
+
+_KINDS = ("query", "key", "value", "output", "up", "down")
+
+
+def _none_if_broken(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        return None
+
+
+def _empty_if_broken(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return _none_if_broken(value, check) or ()
+
+
+def _rectangular(rows: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
+    if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
+        raise ValueError("rows are missing, empty or not of one length")
+    return rows
+
+
+_Lenient = WrapValidator(_none_if_broken)
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=0)]
+_Map = Annotated[tuple[tuple[Annotated[float, Field(ge=0, le=100)], ...], ...], AfterValidator(_rectangular)]
+
+
+class _Part(BaseModel):
+    """Base of all parts: immutable; what this code does not know is left out; only finite numbers."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Density(_Part):
+    """Kept weights over prunable weights, 0..1.
+
+    `kept` is of the matrices that the granularity can mask, `encoder` of all of the encoder's linear layers.
+    """
+
+    kept: _Share
+    target: Annotated[_Share | None, _Lenient] = None
+    kept_weights: Annotated[_Count | None, _Lenient] = None
+    prunable_weights: Annotated[_Count | None, _Lenient] = None
+    encoder: Annotated[_Share | None, _Lenient] = None
+
+
+class Scores(_Part):
+    """Histogram of one matrix's scores: counts of equally wide bins from `low` to `high`."""
+
+    low: float
+    high: float
+    counts: tuple[_Count, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Scores:
+        if self.low > self.high or sum(self.counts) == 0:
+            raise ValueError("no histogram")
+        return self
+
+    def threshold(self, density: float) -> float:
+        """The score above which a share `density` of all scores lies; linear within a bin."""
+        above = (1 - density) * sum(self.counts)
+        width = (self.high - self.low) / len(self.counts)
+        for index, total in enumerate(accumulate(self.counts)):
+            if total >= above and self.counts[index]:
+                inside = 1 - (total - above) / self.counts[index]
+                return self.low + width * (index + max(0.0, inside))
+        return self.high
+
+
+class Matrix(_Part):
+    """One masked matrix: its place, its density, its scores and where its weights were kept.
+
+    `map` holds per cent of weights kept, by equal parts of the matrix: first axis outputs, second inputs.
+    """
+
+    layer: Annotated[int, Field(ge=0)]
+    kind: str
+    density: _Share
+    shape: Annotated[tuple[_Count, _Count] | None, _Lenient] = None
+    scores: Annotated[Scores | None, _Lenient] = None
+    map: Annotated[_Map | None, _Lenient] = None
+
+
+class Trace(_Part):
+    """Density and regularizer (as it entered the loss) at some steps of the training."""
+
+    step: tuple[_Count, ...] = Field(min_length=2)
+    density: Annotated[tuple[_Share, ...] | None, _Lenient] = None
+    regularizer: Annotated[tuple[float, ...] | None, _Lenient] = None
+
+    @model_validator(mode="after")
+    def _one_value_a_step(self) -> Trace:
+        for values in (self.density, self.regularizer):
+            if values is not None and len(values) != len(self.step):
+                raise ValueError("not one value a step")
+        return self
+
+
+class Pack(_Part):
+    """The mask pack: its size, and how near its masks come to the entropy of as many independent bits."""
+
+    bytes: _Count
+    mask_bytes: Annotated[_Count | None, _Lenient] = None
+    head_bytes: Annotated[_Count | None, _Lenient] = None
+    bits_per_weight: Annotated[float | None, _Lenient] = None
+    entropy_bound: Annotated[float | None, _Lenient] = None
+
+
+class MaskRecord(_Part):
+    """What is known of the masks that one stage made; `id` is the stage's place in the plan."""
+
+    id: str
+    method: Annotated[str | None, _Lenient] = None
+    allocation: Annotated[str | None, _Lenient] = None
+    granularity: Annotated[str | None, _Lenient] = None
+    distilled: Annotated[bool | None, _Lenient] = None
+    head: Annotated[str | None, _Lenient] = None
+    quality: Annotated[Quality | None, _Lenient] = None
+    density: Annotated[Density | None, _Lenient] = None
+    trained_parameters: Annotated[_Count | None, _Lenient] = None
+    new_parameters: Annotated[_Count | None, _Lenient] = None
+    encoder_parameters: Annotated[_Count | None, _Lenient] = None
+    curve: Annotated[tuple[tuple[_Count, float], ...] | None, _Lenient] = None
+    trace: Annotated[Trace | None, _Lenient] = None
+    matrices: Annotated[tuple[Matrix, ...], WrapValidator(_empty_if_broken)] = ()
+    pack: Annotated[Pack | None, _Lenient] = None
+
+
+def mask_records(report: Report) -> list[MaskRecord]:
+    """The records of all stages that made masks, in the report's order."""
+    return [found for row in report.stages if (found := _record(row)) is not None]
+
+
+def _record(row: StageRow) -> MaskRecord | None:
+    """The record of one stage; None where it tells of no masks."""
+    found = MaskRecord.model_validate({**row.record, "id": row.id})
+    return found if found.density is not None or found.matrices else None
+
+
+def kinds_of(matrices: Sequence[Matrix]) -> list[str]:
+    """The kinds of matrix that occur: those of an encoder in the order of computation, then any others."""
+    found = dict.fromkeys(matrix.kind for matrix in matrices)
+    return [kind for kind in _KINDS if kind in found] + [kind for kind in found if kind not in _KINDS]
+
+
+def layers_of(matrices: Sequence[Matrix]) -> list[int]:
+    """The layers that occur, first to last."""
+    return sorted({matrix.layer for matrix in matrices})
