@@ -23,6 +23,7 @@ __all__ = [
     "Measurement",
     "ModelConfig",
     "RecipeShell",
+    "Sample",
     "Section",
     "Split",
     "Target",
@@ -93,6 +94,15 @@ class Split(Section):
     seed: int = Field(0, ge=0, description="Seed of the split; independent of the recipe's seed.")
 
 
+class Sample(Section):
+    """How many of the training rows are used; for trials, and for comparisons that many runs make up."""
+
+    train: int = Field(
+        ge=1, description="Rows of the training set that are used, drawn at random; the rest is left out."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the draw; independent of the recipe's seed.")
+
+
 class TaskConfig(Section):
     """The task: where its rows are, which columns count, and how it is scored."""
 
@@ -117,6 +127,7 @@ class TaskConfig(Section):
         BeforeValidator(_string_items, json_schema_input_type=dict[str, Scalar | list[Scalar]]),
     ] = Field(default_factory=dict, description="Keep only rows whose column has one of these values.")
     split: Split | None = None
+    sample: Sample | None = Field(default=None, description="Left out: all training rows are used.")
     metric: Literal["accuracy", "f1", "matthews"] = Field(
         "accuracy", description="Metric that acceptance is judged by; all three are reported."
     )
@@ -217,7 +228,7 @@ class Target(Section):
     architecture: Literal["x86_64", "aarch64"]
     device: Device
     backends: list[BackendVariants] = Field(min_length=1)
-    speeds_up: list[Literal["head", "row", "layer", "2:4", "weight"]] = Field(
+    speeds_up: list[Literal["head", "row", "layer", "block", "2:4", "weight"]] = Field(
         description="Sparsity patterns that this target's backends turn into speed."
     )
     alignment: int = Field(16, ge=1, description="Kept widths are multiples of this.")

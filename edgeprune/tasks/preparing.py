@@ -1,6 +1,6 @@
 """Files of a task -> training and validation examples, with every row accounted for.
 
-The law of this module: rows read = training + validation + filtered + unusable.
+The law of this module: rows read = training + validation + filtered + unusable + left out by a sample.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from edgeprune.recipe.schema import Split, TaskConfig
 from edgeprune.tasks.examples import Examples
 from edgeprune.tasks.parsing import DataFile
 from edgeprune.tasks.reading import Rows, read_rows, wanted_columns
+from edgeprune.tasks.sampling import draw_sample
 from edgeprune.tasks.splitting import hold_out_groups, hold_out_rows
 from edgeprune.tasks.unusable import (
     UNKNOWN_LABEL,
@@ -56,6 +57,7 @@ class PreparedData:
         summary: The numbers, for the report.
         notes: What the reader of the report should know, one sentence each.
         duplicates: Validation examples whose text (and pair) is also a training example's.
+        unsampled: Usable training rows that `task.sample` leaves out.
     """
 
     train: Examples
@@ -63,6 +65,7 @@ class PreparedData:
     summary: DataCounts
     notes: tuple[str, ...]
     duplicates: int
+    unsampled: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Sifted:
 
 
 def prepare(task: TaskConfig, train: Path, validation: Path | None) -> PreparedData:
-    """Read, map, filter, check and (where the task says so) split the rows of a task.
+    """Read, map, filter, check and (where the task says so) split and sample the rows of a task.
 
     Args:
         task: The recipe's task.
@@ -96,7 +99,8 @@ def prepare(task: TaskConfig, train: Path, validation: Path | None) -> PreparedD
 
     Raises:
         RecipeError: A file cannot be read or lacks columns; too many rows are unusable; nothing is left on
-            one side; a class has no training row. Problems of both files are reported together.
+            one side; a class has no training row; a sample asks for more rows than there are. Problems of
+            both files are reported together.
         EdgepruneError: `validation` does not fit `task.split`.
     """
     if (validation is None) != (task.split is not None):
@@ -109,6 +113,11 @@ def prepare(task: TaskConfig, train: Path, validation: Path | None) -> PreparedD
     else:
         training, held, how = _split(sifted[0], task.split)
     _check_classes(training, sifted[0])
+    notes = [note for part in sifted for note in part.notes]
+    usable = len(training)
+    if task.sample is not None:
+        training, note = draw_sample(training, task.sample, sifted[0].file.name)
+        notes.append(note)
     duplicates = _count_duplicates(training, held)
     summary = DataCounts(
         train=len(training),
@@ -120,9 +129,8 @@ def prepare(task: TaskConfig, train: Path, validation: Path | None) -> PreparedD
         unusable=count_flaws(flaw for part in sifted for flaw in part.flaws),
         split=how,
     )
-    notes = [note for part in sifted for note in part.notes]
     notes += _notes_on_validation(held, duplicates)
-    return PreparedData(training, held, summary, tuple(notes), duplicates)
+    return PreparedData(training, held, summary, tuple(notes), duplicates, usable - len(training))
 
 
 def sift(rows: Rows, task: TaskConfig, *, group: str | None = None) -> Sifted:

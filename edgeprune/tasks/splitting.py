@@ -1,4 +1,4 @@
-"""Which rows are held out for validation. Pure functions of sizes, groups and a seed.
+"""Which rows are held out for validation or drawn for training. Pure functions of sizes, groups and a seed.
 
 The order comes from `random.Random(seed).random()`, which Python promises to keep the same between
 versions (it promises that for neither `shuffle` nor `sample`, and numpy for none of its generators).
@@ -9,7 +9,21 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-__all__ = ["hold_out_groups", "hold_out_rows"]
+__all__ = ["draw_rows", "hold_out_groups", "hold_out_rows"]
+
+
+def draw_rows(rows: int, count: int, seed: int) -> list[int]:
+    """Draw the indices of some rows; a larger draw with the same seed holds every row of a smaller one.
+
+    Args:
+        rows: How many there are.
+        count: How many to draw, at most `rows`.
+        seed: Seed of the draw.
+
+    Returns:
+        Indices in ascending order.
+    """
+    return sorted(_shuffled(rows, seed)[:count])
 
 
 def hold_out_rows(rows: int, share: float, seed: int) -> list[int]:
@@ -27,7 +41,7 @@ def hold_out_rows(rows: int, share: float, seed: int) -> list[int]:
     if rows < 2:
         return []
     count = min(max(round(share * rows), 1), rows - 1)
-    return sorted(_shuffled(rows, seed)[:count])
+    return draw_rows(rows, count, seed)
 
 
 def hold_out_groups(groups: Sequence[str], share: float, seed: int) -> list[int]:

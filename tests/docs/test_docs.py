@@ -6,6 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 from guides import NAMES, RECIPES, ROOT, TARGETS, all_code, anchors, blocks, prose, rows, stem, text
 
@@ -102,7 +103,9 @@ def test_commands_in_the_guides_are_those_of_the_program() -> None:
 
 
 def test_options_in_the_guides_exist() -> None:
-    known = {option for verb in program.commands.values() for row in verb.params for option in row.opts}
+    verbs = list(program.commands.values())
+    verbs += [verb for group in verbs if isinstance(group, click.Group) for verb in group.commands.values()]
+    known = {option for verb in verbs for row in verb.params for option in row.opts}
     used = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]*)", all_code()))
     others = {"--help", "--debug", "--no-deps", "--only-binary"}  # of every verb, of the program, of pip
     assert used - others <= known

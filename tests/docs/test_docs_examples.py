@@ -50,6 +50,8 @@ def leaves(annotation: Any) -> Iterator[Any]:
 def shown(default: Any) -> str:
     if default is None:
         return "none"
+    if isinstance(default, Section):
+        return "as below"  # its own keys have rows
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

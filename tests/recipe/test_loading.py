@@ -145,6 +145,18 @@ def test_set(recipe: Path) -> None:
     assert (loaded.shell.seed, loaded.shell.task.metric) == (9, "f1")
 
 
+def test_a_sample_of_the_training_rows(recipe: Path) -> None:
+    assert _load(recipe).shell.task.sample is None
+    sample = _load(recipe, "task.sample={train: 16000}").shell.task.sample
+    assert (sample.train, sample.seed) == (16000, 0)
+    assert _load(recipe, "task.sample.train=200", "task.sample.seed=3").shell.task.sample.seed == 3
+    assert _load(recipe, "task.sample.train=200", "task.sample=null").shell.task.sample is None
+    (problem,) = _problems(recipe, "task.sample.train=0")
+    assert "task.sample.train" in problem
+    (problem,) = _problems(recipe, "task.sample={seed: 1}")
+    assert "key 'train' is missing" in problem
+
+
 def test_set_can_fill_a_stage_without_a_body(recipe: Path) -> None:
     recipe.write_text(GOOD.replace("  - export\n", "  - export:\n"))
     assert _load(recipe, "stages.export.opset=17").stages[1].config.opset == 17

@@ -293,24 +293,36 @@ ROW = st.tuples(
 
 def accounted(prepared: PreparedData) -> int:
     summary = prepared.summary
-    return summary.train + summary.validation + summary.filtered + sum(e.count for e in summary.unusable)
+    used = summary.train + summary.validation
+    return used + summary.filtered + sum(e.count for e in summary.unusable) + prepared.unsampled
 
 
 @settings(max_examples=50)
-@given(st.lists(st.one_of(ROW, st.just(("broken",))), max_size=40), st.booleans(), st.integers(0, 5))
+@given(
+    st.lists(st.one_of(ROW, st.just(("broken",))), max_size=40),
+    st.booleans(),
+    st.integers(0, 5),
+    st.none() | st.integers(1, 6),
+)
 def test_every_row_is_accounted_for_and_a_second_time_the_same(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]], grouped: bool, seed: int
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, ...]],
+    grouped: bool,
+    seed: int,
+    sample: int | None,
 ) -> None:
     # One sure row of each class in each of three groups, so that most draws can be split.
     sure = [("sure", label, "keep", group) for label in "01" for group in "xyz"]
     lines = ["\t".join(row) for row in [("text", "label", "use", "g"), *sure, *rows]]
     train = write(tmp_path_factory.mktemp("law") / "train.tsv", "\n".join(lines) + "\n")
     split = {"validation": 0.3, "seed": seed, "group": "g" if grouped else None}
-    task = task_config(where={"use": ["keep"]}, split=split, max_unusable=1.0)
+    some = None if sample is None else {"train": sample}
+    task = task_config(where={"use": ["keep"]}, split=split, sample=some, max_unusable=1.0)
     try:
         prepared = prepare(task, train, None)
     except RecipeError as error:
-        assert {problem.key for problem in error.problems} == {("task", "labels")}  # noqa: PT017
+        keys = {problem.key for problem in error.problems}
+        assert keys <= {("task", "labels"), ("task", "sample", "train")}
         return
     assert accounted(prepared) == len(sure) + len(rows)
     assert prepared.summary.filtered == sum(row[2:3] == ("drop",) for row in rows)
