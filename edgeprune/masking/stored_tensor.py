@@ -65,6 +65,8 @@ class StoredTensor:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES or self.encoding not in get_args(Encoding):
             raise UnsupportedError(f"a stored tensor is of dtype {self.dtype!r}, encoding {self.encoding!r}")
+        if self.encoding == "int8-rows" and len(self.shape) < 2:
+            raise EdgepruneError(f"a stored tensor of shape {list(self.shape)} has no rows")
         expected = _size(self.dtype, self.shape, self.encoding)
         if len(self.data) != expected:
             raise EdgepruneError(
@@ -78,12 +80,12 @@ class StoredTensor:
         if self.encoding == "int8-rows":
             rows = self.shape[0]
             scales = np.frombuffer(self.data, "<f4", rows)
-            values = np.frombuffer(self.data, np.int8, offset=4 * rows).reshape(rows, -1)
+            values = np.frombuffer(self.data, np.int8, offset=4 * rows).reshape(rows, prod(self.shape[1:]))
             return (values.astype(np.float32) * scales[:, None].astype(np.float32)).reshape(self.shape)
         array = np.frombuffer(self.data, DTYPES[self.dtype]).reshape(self.shape)
         if self.dtype == "BF16":
             wide = np.left_shift(array.reshape(-1), 16, dtype=np.uint32)  # a bfloat16 is half a float32
-            return wide.view(np.float32).reshape(self.shape)
+            return np.asarray(wide.view(np.float32).reshape(self.shape), np.float32)
         return array.astype(array.dtype.newbyteorder("="))
 
     def torch(self) -> Tensor:
@@ -118,7 +120,7 @@ def store(tensor: Tensor, encoding: Encoding = "exact") -> StoredTensor:
         )
     if encoding == "float16":
         return StoredTensor("F32", shape, encoding, values.astype("<f2").tobytes())
-    rows = values.reshape(shape[0], -1)
+    rows = values.reshape(shape[0], prod(shape[1:]))
     scales = np.abs(rows).max(1, initial=0.0).astype("<f4") / np.float32(127)
     steps = np.divide(rows, scales[:, None], out=np.zeros_like(rows), where=scales[:, None] > 0)
     integers = np.clip(np.rint(steps), -127, 127).astype(np.int8)
@@ -153,5 +155,5 @@ def _size(dtype: str, shape: tuple[int, ...], encoding: Encoding) -> int:
     if encoding == "float16":
         return 2 * count
     if encoding == "int8-rows":
-        return count + 4 * (shape[0] if shape else 0)
+        return count + 4 * shape[0]
     return count * np.dtype(DTYPES[dtype]).itemsize

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -41,8 +42,9 @@ def inspect(path: Path) -> tuple[Pack, PackSummary]:
     """
     from edgeprune.masking.pack import Pack
 
-    pack = Pack.load(path)
-    return pack, pack.summary()
+    with _named(path):
+        pack = Pack.load(path)
+        return pack, pack.summary()
 
 
 def show(path: Path, stream: TextIO) -> None:
@@ -82,7 +84,8 @@ def apply(path: Path, base: str, output: Path, cache: Path) -> None:
         )
     pack = Pack.load(path)
     folder = _base_folder(base, cache)
-    tensors = separating.apply(pack, read_tensors(folder))
+    with _named(path):
+        tensors = separating.apply(pack, read_tensors(folder))
     try:
         _write(output, folder, pack, tensors)
     except OSError as error:
@@ -106,6 +109,16 @@ def open_shelf(base: str, cache: Path) -> TaskShelf:
 
     folder = _base_folder(base, cache)
     return TaskShelf(read_tensors(folder), _encoder_name(folder), _skeleton)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What goes wrong inside is said of this file, unless it names another."""
+    try:
+        yield
+    except EdgepruneError as error:
+        error.where = error.where or str(path)
+        raise
 
 
 def _base_folder(base: str, cache: Path) -> Path:
@@ -144,7 +157,7 @@ def _write_description(folder: Path, pack: Pack) -> None:
     files = {_CONFIG: pack.config, STRUCTURE_FILE: pack.structure}
     for name, values in files.items():
         if values:
-            text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+            text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
             (folder / name).write_text(text, encoding="utf-8")
 
 

@@ -10,20 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.stages.contract import Outcome, Work
-from edgeprune.stages.mask_record import (
-    density_record,
-    described,
-    encoder_weights,
-    new_parameters,
-    save_masks,
-    save_pack,
-)
+from edgeprune.stages.mask_record import describe_masks, save_masks, save_pack
 
 if TYPE_CHECKING:
+    from edgeprune.masking.attached import Masking
     from edgeprune.masking.plan import MaskPlan
     from edgeprune.stages.learn_masks import LearnMasksConfig
+    from edgeprune.structure.architectures import LinearSite
     from edgeprune.tasks.encoding import Encoded
     from edgeprune.tasks.examples import Examples
+    from edgeprune.training.fitting import Fitted
+    from edgeprune.training.masked import Trace
     from edgeprune.training.self_teaching import SelfTeacher
 
 __all__ = ["learn"]
@@ -38,46 +35,73 @@ def learn(work: Work) -> Outcome:
     """Attach, train, fold, score, save."""
     import transformers
 
-    from edgeprune.masking.attached import Masking
-    from edgeprune.masking.sensitivity import WINDOW
     from edgeprune.stages.quiet import quiet_libraries
-    from edgeprune.structure.architectures import head_parameters, linear_sites, num_heads
-    from edgeprune.structure.loading import pretrained, save, structure_of
-    from edgeprune.structure.weights import read_tensors
-    from edgeprune.tasks.encoding import encode
+    from edgeprune.structure.architectures import linear_sites
+    from edgeprune.structure.loading import pretrained, save
     from edgeprune.tasks.examples import Examples
-    from edgeprune.tasks.scoring import decode, score
-    from edgeprune.training.fitting import fit
-    from edgeprune.training.masked import MaskedTraining, Rates
-    from edgeprune.training.predicting import logits_of
 
     quiet_libraries()
     transformers.set_seed(work.seed)
     config: LearnMasksConfig = work.config
-    max_length: int = work.sections["model.max_length"]
     train = Examples.load(work.inputs["data"] / "train")
-    validation = Examples.load(work.inputs["data"] / "validation")
     tokenizer, model, notes = pretrained(
         work.assets["model"], train.classes, head=config.head, label_words=config.label_words
     )
-    pad_id = tokenizer.pad_token_id
     sites = linear_sites(model)
-    plan = _plan(config, work.seed, [tuple(model.get_submodule(site.name).weight.shape) for site in sites])
+    masking = _attach(model, sites, config, work.seed)
+    trained = sum(item.numel() for items in masking.trained().values() for item in items)
+    fitted, trace = _train(work, masking, train, tokenizer, notes)
+    model.cpu()
+    matrices = masking.fold()
+    save(model, work.output, tokenizer)
+    record = {
+        "quality": _quality(work, model, tokenizer),
+        **describe_masks(work, masking, matrices, sites),
+        "trained_parameters": trained,
+        "steps": fitted.steps,
+        "curve": fitted.curve,
+        "trace": asdict(trace),
+    }
+    save_masks(work, matrices)
+    if config.method == "smp":  # the only one whose weights are the base's own
+        record["pack"] = save_pack(work, model, matrices, train.classes)
+    return Outcome(record=record, notes=notes)
+
+
+def _attach(model: Any, sites: Sequence[LinearSite], config: LearnMasksConfig, seed: int) -> Masking:
+    from edgeprune.masking.attached import Masking
+    from edgeprune.structure.architectures import head_parameters, num_heads
+    from edgeprune.structure.loading import structure_of
+
+    shapes = [tuple(model.get_submodule(site.name).weight.shape) for site in sites]
     # The MLM head is the pre-trained model's own: it stays as frozen as the encoder.
     head = () if structure_of(model).head == "label-words" else head_parameters(model)
     embeddings = [name for name, _ in model.named_parameters() if ".embeddings." in name]
-    masking = Masking(model, sites, head, plan, heads=num_heads(model), embeddings=embeddings)
-    trained = sum(item.numel() for items in masking.trained().values() for item in items)
+    plan = _plan(config, seed, shapes)
+    return Masking(model, sites, head, plan, heads=num_heads(model), embeddings=embeddings)
+
+
+def _train(
+    work: Work, masking: Masking, train: Examples, tokenizer: Any, notes: list[str]
+) -> tuple[Fitted, Trace]:
+    """Train in place; what the reader should know is added to the notes."""
+    from edgeprune.masking.sensitivity import WINDOW
+    from edgeprune.tasks.encoding import encode
+    from edgeprune.training.fitting import fit
+    from edgeprune.training.masked import MaskedTraining, Rates
+
+    config: LearnMasksConfig = work.config
+    max_length: int = work.sections["model.max_length"]
     self_teacher = None
     if config.method == "pins":
         train, held_out = _hold_out(train, work.seed)
         notes.append(f"{len(held_out):,} training examples are held out to score checkpoints on")
-        self_teacher = _self_teacher(work, model, encode(tokenizer, held_out, max_length), held_out, pad_id)
+        self_teacher = _self_teacher(work, masking.model, tokenizer, held_out)
     encoded = encode(tokenizer, train, max_length)
     if encoded.truncated:
         notes.append(f"{encoded.truncated:,} of {len(train):,} training texts are cut at {max_length} tokens")
     distillation = config.distillation
-    teacher = _teacher_logits(work, encoded, pad_id) if distillation and self_teacher is None else None
+    taught = distillation is not None and self_teacher is None
     adaptation = MaskedTraining(
         masking,
         Rates(
@@ -91,7 +115,7 @@ def learn(work: Work) -> Outcome:
         self_teacher=self_teacher,
     )
     fitted = fit(
-        model,
+        masking.model,
         encoded,
         train.labels,
         _settings(config, work.seed),
@@ -99,41 +123,26 @@ def learn(work: Work) -> Outcome:
         scratch=work.scratch,
         progress=work.progress,
         adaptation=adaptation,
-        teacher=teacher,
+        teacher=_teacher_logits(work, encoded, tokenizer.pad_token_id) if taught else None,
     )
-    model.cpu()
-    matrices = masking.fold()
-    answers, _ = decode(logits_of(model, encode(tokenizer, validation, max_length), pad_id=pad_id))
-    save(model, work.output, tokenizer)
-    base = read_tensors(work.assets["model"])
-    save_masks(work, matrices)
-    record = {
-        "quality": asdict(score(answers, validation.labels, len(validation.classes))),
-        "method": config.method,
-        "allocation": plan.allocation,
-        "granularity": str(plan.granularity),
-        "distilled": distillation is not None or self_teacher is not None,
-        "head": structure_of(model).head,
-        "density": density_record(matrices, model, sites, config.density),
-        "trained_parameters": trained,
-        "new_parameters": new_parameters(masking, matrices, model, base),
-        "encoder_parameters": sum(item.numel() for item in encoder_weights(model, sites)),
-        "steps": fitted.steps,
-        "curve": fitted.curve,
-        "trace": asdict(adaptation.trace),
-        "precision": config.precision,
-        **described(config, matrices),
-    }
     if config.method == "pins" and fitted.steps < 2 * WINDOW:
         notes.append(
             f"{fitted.steps} steps are fewer than PINS needs to rank weights: what it kept is arbitrary"
         )
-    if config.method == "pst":
-        record["rank"] = plan.rank
-    if config.method == "smp":  # the only one whose weights are the base's own
-        provenance = {"method": config.method, "density": record["density"]["kept"], "seed": work.seed}
-        record["pack"] = save_pack(work, base, model, matrices, train.classes, provenance)
-    return Outcome(record=record, notes=notes)
+    return fitted, adaptation.trace
+
+
+def _quality(work: Work, model: Any, tokenizer: Any) -> dict[str, Any]:
+    """Scores of the folded model on the validation examples."""
+    from edgeprune.tasks.encoding import encode
+    from edgeprune.tasks.examples import Examples
+    from edgeprune.tasks.scoring import decode, score
+    from edgeprune.training.predicting import logits_of
+
+    validation = Examples.load(work.inputs["data"] / "validation")
+    encoded = encode(tokenizer, validation, work.sections["model.max_length"])
+    answers, _ = decode(logits_of(model, encoded, pad_id=tokenizer.pad_token_id))
+    return asdict(score(answers, validation.labels, len(validation.classes)))
 
 
 def _plan(config: LearnMasksConfig, seed: int, shapes: Sequence[tuple[int, int]]) -> MaskPlan:
@@ -217,14 +226,17 @@ def _hold_out(train: Examples, seed: int) -> tuple[Examples, Examples]:
     return train.select(sorted(order[count:].tolist())), train.select(sorted(order[:count].tolist()))
 
 
-def _self_teacher(work: Work, model: Any, encoded: Encoded, held_out: Examples, pad_id: int) -> SelfTeacher:
+def _self_teacher(work: Work, model: Any, tokenizer: Any, held_out: Examples) -> SelfTeacher:
     from edgeprune.structure.loading import load
+    from edgeprune.tasks.encoding import encode
     from edgeprune.tasks.scoring import decode, score
     from edgeprune.training.predicting import logits_of
     from edgeprune.training.self_teaching import SelfTeacher
 
+    encoded = encode(tokenizer, held_out, work.sections["model.max_length"])
+
     def accuracy(student: Any) -> float:
-        answers, _ = decode(logits_of(student, encoded, pad_id=pad_id))
+        answers, _ = decode(logits_of(student, encoded, pad_id=tokenizer.pad_token_id))
         return score(answers, held_out.labels, len(held_out.classes)).accuracy
 
     return SelfTeacher(model, load(work.inputs["original"]), accuracy)

@@ -62,7 +62,7 @@ def test_without_a_verb_it_says_what_to_type_next(capsys: pytest.CaptureFixture[
     [
         ("rnu", "Did you mean 'run'?"),
         ("valdate", "Did you mean 'validate'?"),
-        ("xyz", "There are: doctor, plan,"),
+        ("xyz", "There are: doctor, pack, plan,"),
     ],
 )
 def test_an_unknown_verb(capsys: pytest.CaptureFixture[str], word: str, answer: str) -> None:

@@ -283,7 +283,8 @@ def test_smaller_heads() -> None:
 
 
 def test_rows_of_zeros_as_int8() -> None:
-    assert torch.equal(store(torch.zeros(2, 3), "int8-rows").torch(), torch.zeros(2, 3))
+    for shape in ((2, 3), (0, 3), (3, 0)):
+        assert torch.equal(store(torch.zeros(shape), "int8-rows").torch(), torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
@@ -420,6 +421,8 @@ def test_a_pack_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_stored_tensor_of_the_wrong_size_is_refused() -> None:
     with pytest.raises(EdgepruneError, match="has 3 bytes, not 8"):
         StoredTensor("F32", (2,), "exact", b"abc")
+    with pytest.raises(EdgepruneError, match="has no rows"):
+        StoredTensor("F32", (2,), "int8-rows", b"ab")
     with pytest.raises(UnsupportedError):
         StoredTensor("F8", (2,), "exact", b"ab")
 
