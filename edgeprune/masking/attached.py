@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from edgeprune.masking.allocating import global_threshold, score_allocation, uniform_allocation, unit_counts
 from edgeprune.masking.attaching import Site, attach, detach
-from edgeprune.masking.binarizing import top_mask
+from edgeprune.masking.budgeting import Budget
 from edgeprune.masking.plan import METHODS, MaskPlan
 from edgeprune.masking.regularizing import expected_l0, mean_sigmoid
-from edgeprune.masking.scheduling import density_at, regularizer_weight, tau_at
+from edgeprune.masking.scheduling import density_at, regularizer_weight
 from edgeprune.masking.sensitivity import WINDOW, SensitivityUnits
-from edgeprune.masking.units import OPEN, SCORES, HardConcreteUnits, LowRankUnits, ScoredUnits, Units
+from edgeprune.masking.units import SCORES, HardConcreteUnits, LowRankUnits, ScoredUnits, Units
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["MaskedMatrix", "Masking"]
 
 # Soft movement and L0 reach a density only through their penalty: it grows while too much is kept.
-_GAIN_RATE = 2.0
+_GAIN_RATE = 0.2
 _GAIN_LIMIT = 3.0
-# Soft movement never empties a matrix (as its published code).
-_LEAST = 0.005
 
 
 @dataclass(frozen=True)
@@ -85,9 +82,9 @@ class Masking:
         with torch.random.fork_rng():
             torch.manual_seed(plan.seed)
             self._sets = attach(model, sites, plan, heads)
-        holder = getattr(model, SCORES)
-        holder.register_buffer("log_gain", torch.zeros(()))
-        self._log_gain: Tensor = holder.log_gain
+        self._budget = Budget(self.sets, plan)
+        self._holder = getattr(model, SCORES)
+        self._holder.register_buffer("log_gain", torch.zeros(()))
         self._penalty_weight = 0.0
         self.density = 1.0
 
@@ -117,23 +114,20 @@ class Masking:
         return {"scores": scores, "head": head, "weights": weights}
 
     def begin_step(self, step: int, total: int) -> None:
-        """Set density, thresholds and penalty for the step after `step` finished ones.
-
-        Thresholds are recomputed every `refresh` steps; they are in the model's state, so a run that
-        is resumed goes on with the ones it had.
-        """
+        """Set density, thresholds and penalty for the step after `step` finished ones."""
         plan = self.plan
         progress = step / total
         self.density = density_at(
             progress, final=plan.density, warmup=plan.warmup, hold=plan.hold, shape=plan.shape
         )
-        gain = float(self._log_gain.exp()) if self._controlled else 1.0
-        self._penalty_weight = gain * regularizer_weight(progress, final=plan.regularizer)
-        if step % plan.refresh == 0 and plan.method != "pins":
-            self._refresh(progress)
+        self._penalty_weight = regularizer_weight(progress, final=plan.regularizer)
+        if self._budget.by_penalty:
+            log_gain = self._holder.log_gain.add_(_GAIN_RATE * (self.kept() - self.density))
+            self._penalty_weight *= float(log_gain.clamp_(-_GAIN_LIMIT, _GAIN_LIMIT).exp())
+        if plan.method != "pins":
+            self._budget.select(self.density, progress)
         for units in self.sets:
-            if isinstance(units, HardConcreteUnits):
-                units.draw()
+            units.draw()
 
     def gradients_ready(self, step: int, rate: float) -> None:
         """Before the optimizer's step number `step` (from 0), at the weights' learning rate: PINS looks."""
@@ -147,61 +141,10 @@ class Masking:
         if self.plan.method != "pins" or not (held or step % WINDOW == 0) or self.density >= 1:
             return
         # Its thresholds are from the importance that `gradients_ready` has just brought up to date.
-        self._refresh(step / total)
+        self._budget.select(self.density, step / total)
         for units in self.sets:
             if isinstance(units, SensitivityUnits):
                 units.prune()
-
-    @property
-    def _controlled(self) -> bool:
-        """The density follows from the penalty, so the penalty is steered."""
-        return self.plan.method in ("movement-soft", "l0")
-
-    def _refresh(self, progress: float) -> None:
-        if not self._controlled:
-            for units, density in zip(self.sets, self._densities(self.density), strict=True):
-                units.select(density)
-            return
-        excess = self.kept() - self.density
-        self._log_gain.add_(_GAIN_RATE * excess * self.plan.refresh / 10).clamp_(-_GAIN_LIMIT, _GAIN_LIMIT)
-        plan = self.plan
-        if progress >= 1 - plan.hold:
-            # No penalty hits a density exactly: from here on the threshold itself is moved to where it does.
-            threshold = global_threshold([units.ranking() for units in self.sets], self.density)
-        elif plan.method == "l0":
-            threshold = torch.tensor(OPEN)
-        else:
-            tau = tau_at(progress, final=plan.tau, warmup=plan.warmup, hold=plan.hold)
-            threshold = torch.logit(torch.tensor(tau))
-        for units in self.sets:
-            units.select_above(threshold, _LEAST if plan.method == "movement-soft" else 0.0)
-
-    def _densities(self, density: float) -> list[float]:
-        """Density of every set; sets of one kind share a budget, `global` ignores kinds of matrices."""
-        found = [0.0] * len(self.sets)
-        for members in self._groups():
-            sets = [self.sets[index] for index in members]
-            sizes = [units.ranking().numel() for units in sets]
-            if self.plan.allocation == "global":
-                threshold = global_threshold([units.ranking() for units in sets], density)
-                parts = [float((units.ranking() >= threshold).float().mean()) for units in sets]
-            elif self.plan.allocation == "score":
-                shares = [
-                    float(torch.sigmoid(units.ranking().detach() / self.plan.share_temperature).mean())
-                    for units in sets
-                ]
-                parts = score_allocation(shares, sizes, density)
-            else:
-                parts = uniform_allocation(sizes, density)
-            for index, count, size in zip(members, unit_counts(parts, sizes), sizes, strict=True):
-                found[index] = count / size
-        return found
-
-    def _groups(self) -> list[list[int]]:
-        """Sets that share one budget: one matrix type; with `global`, all whose units are alike."""
-        together = not self.plan.granularity.structured and self.plan.allocation == "global"
-        kinds = ["all" if together else units.kind for units in self.sets]
-        return [[index for index, own in enumerate(kinds) if own == kind] for kind in dict.fromkeys(kinds)]
 
     def penalty(self) -> Tensor | None:
         """λ_t · R, to be added to the task's loss; None for methods without a regularizer."""
@@ -222,26 +165,7 @@ class Masking:
 
     def settle(self) -> None:
         """Choose the final masks: the target density exactly, ties decided."""
-        if self._controlled or self.plan.allocation == "global":
-            for members in self._groups():
-                self._settle_together([self.sets[index] for index in members])
-            return
-        for units, density in zip(self.sets, self._densities(self.plan.density), strict=True):
-            units.settle(density)
-
-    def _settle_together(self, sets: Sequence[Units]) -> None:
-        """One ranking over several sets of units; N:M keeps its N of M in each."""
-        if self.plan.granularity.group:
-            for units in sets:
-                units.settle(self.plan.density)
-            return
-        rankings = [units.ranking().detach() for units in sets]
-        mask = top_mask(torch.cat([item.reshape(-1) for item in rankings]), self.plan.density)
-        threshold = global_threshold(rankings, self.plan.density)
-        parts = mask.split([item.numel() for item in rankings])
-        for units, ranking, part in zip(sets, rankings, parts, strict=True):
-            units.threshold.copy_(threshold)
-            units.final = part.reshape(ranking.shape)
+        self._budget.settle()
 
     def fold(self) -> list[MaskedMatrix]:
         """Settle, and turn the model back into a plain one with zeros where it was pruned.

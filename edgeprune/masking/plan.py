@@ -90,7 +90,6 @@ class MaskPlan:
         shape: How the density falls.
         warmup: Share of the run that is dense.
         hold: Share of the run, at its end, at the final density.
-        refresh: Steps between two computations of thresholds.
         rank: r of PST.
         seed: Of PST's random start.
     """
@@ -106,6 +105,5 @@ class MaskPlan:
     shape: Shape
     warmup: float
     hold: float
-    refresh: int
     rank: int
     seed: int

@@ -17,7 +17,7 @@ def _way(progress: float, warmup: float, hold: float) -> float:
     """How much of the way between warm-up and hold is done, 0..1."""
     span = 1.0 - warmup - hold
     if span <= 0.0:  # nothing between them: the change is a step at the end of the warm-up
-        return float(progress > warmup)
+        return float(progress >= warmup)
     return min(max((progress - warmup) / span, 0.0), 1.0)
 
 

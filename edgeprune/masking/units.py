@@ -69,7 +69,7 @@ class Units(nn.Module):  # type: ignore[misc]
         self.name, self.layer, self.kind = name, layer, kind
         self.granularity, self.shape = granularity, shape
         self.register_buffer("threshold", torch.tensor(float("-inf")))
-        # Ranking neighbours costs too much for every forward pass: N:M keeps its mask between refreshes.
+        # A threshold cannot say which of a group are kept: N:M has its mask made at every step.
         kept = torch.ones(shape, dtype=torch.bool) if granularity.group else torch.ones((), dtype=torch.bool)
         self.register_buffer("chosen", kept)
         self.final: Tensor | None = None
@@ -99,10 +99,12 @@ class Units(nn.Module):  # type: ignore[misc]
         """Choose the final mask: exactly that share, ties decided."""
         with torch.no_grad():
             if self.granularity.group:
-                self.select(density)
-                self.final = self.chosen.clone()
+                self.final = group_mask(self.ranking(), *self.granularity.group)
             else:
                 self.final = top_mask(self.ranking(), density)
+
+    def draw(self) -> None:
+        """Draw the noise of one step, where a method has any."""
 
     def mask(self) -> Tensor:
         """Bool per unit."""

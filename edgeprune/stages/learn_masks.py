@@ -70,7 +70,6 @@ class LearnMasksConfig(Section):
     regularizer: float | None = Field(None, ge=0, description="λ, of the mean of σ(scores).")
     tau: float = Field(0.1, gt=0, lt=1, description="Final threshold of `movement-soft`.")
     rank: int | None = Field(None, ge=1, description="r of `pst`; left out: 8, or less for narrow encoders.")
-    refresh: int = Field(1, ge=1, description="Steps between two computations of thresholds.")
     head: Literal["auto", "trained", "label-words"] = Field(
         "auto", description="`label-words`: the frozen MLM head read at one word per class."
     )
@@ -92,13 +91,15 @@ class LearnMasksConfig(Section):
 
 def resolve(config: LearnMasksConfig) -> LearnMasksConfig:
     """The method's own values where none are given, and this machine's precision: they are in the key."""
+    from edgeprune.masking.granularity import Granularity
     from edgeprune.masking.plan import METHODS
     from edgeprune.training.fitting import resolve_precision
 
     method = METHODS[config.method]
+    own = "uniform" if Granularity.parse(plain_granularity(config)).group else method.allocations[0]
     rate = config.learning_rate or method.weight_rate
     filled: dict[str, Any] = {
-        "allocation": config.allocation or method.allocations[0],
+        "allocation": config.allocation or own,
         "learning_rate": rate or None,
         "score_learning_rate": config.score_learning_rate or method.score_rate or None,
         # A head on a frozen encoder has to make up for what the encoder does not learn.
@@ -135,6 +136,11 @@ def check(config: LearnMasksConfig) -> list[Problem]:
         )
     if granularity.group:
         kept, group = granularity.group
+        if config.allocation not in (None, "uniform"):
+            message = (
+                f"{granularity} keeps the same everywhere; there is nothing to share {config.allocation!r}"
+            )
+            problems.append(Problem(("allocation",), message, "leave it out"))
         if abs(config.density - kept / group) > 1e-9:
             message = f"{granularity} keeps {kept / group:g} of the weights, not {config.density:g}"
             problems.append(Problem(("density",), message, f"set it to {kept / group:g}"))

@@ -162,7 +162,6 @@ def _plan(config: LearnMasksConfig, seed: int, shapes: Sequence[tuple[int, int]]
         shape=config.schedule.shape,
         warmup=config.schedule.warmup,
         hold=config.schedule.hold,
-        refresh=config.refresh,
         rank=config.rank or pst_rank(shapes),
         seed=seed,
     )

@@ -54,7 +54,6 @@ def plan(method: str, granularity: Any = "weight", **changes: Any) -> MaskPlan:
         "shape": "cubic",
         "warmup": 0.1,
         "hold": 0.2,
-        "refresh": 1,
         "rank": 4,
         "seed": 0,
     }

@@ -20,7 +20,6 @@ BODY: dict[str, Any] = {
     "batch_size": 16,
     "precision": "fp32",
     "checkpoint_steps": 4,
-    "refresh": 1,
     "score_learning_rate": 2e-2,
     "schedule": {"hold": 0.4},
 }
