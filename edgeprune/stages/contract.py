@@ -81,6 +81,7 @@ class Stage:
         check: Problems that the schema cannot see; key paths relative to the body.
         pattern: The sparsity pattern that its result has, for that body: a word of `Target.speeds_up`,
             another ``n:m``, or words joined by ``+``; None where it makes no zeros.
+        packs: Whether it leaves a mask pack, which any zeros make smaller.
         in_recipe: Users list it; otherwise the plan adds it.
     """
 
@@ -100,4 +101,5 @@ class Stage:
     resolve: Callable[[Any], Any] = _unchanged
     check: Callable[[Any], list[Problem]] = lambda config: []
     pattern: Callable[[Any], str | None] = lambda config: None
+    packs: Callable[[Any], bool] = lambda config: False
     in_recipe: bool = True

@@ -194,4 +194,5 @@ LEARN_MASKS = Stage(
     resolve=resolve,
     check=check,
     pattern=pattern,
+    packs=lambda config: config.method == "smp",
 )  # fmt: skip
