@@ -12,7 +12,7 @@ from torch import nn
 from edgeprune.masking.attaching import Site, attach, detach
 from edgeprune.masking.budgeting import Budget
 from edgeprune.masking.plan import METHODS, MaskPlan
-from edgeprune.masking.regularizing import expected_l0, mean_sigmoid
+from edgeprune.masking.regularizing import expected_l0
 from edgeprune.masking.scheduling import density_at, regularizer_weight
 from edgeprune.masking.sensitivity import WINDOW, SensitivityUnits
 from edgeprune.masking.units import SCORES, HardConcreteUnits, LowRankUnits, ScoredUnits, Units
@@ -127,7 +127,7 @@ class Masking:
         if plan.method != "pins":
             self._budget.select(self.density, progress)
         for units in self.sets:
-            units.draw()
+            units.begin()
 
     def gradients_ready(self, step: int, rate: float) -> None:
         """Before the optimizer's step number `step` (from 0), at the weights' learning rate: PINS looks."""
@@ -156,7 +156,7 @@ class Masking:
         if self.plan.method == "l0":
             logs = [units.log_alpha for units in scored if isinstance(units, HardConcreteUnits)]
             return self._penalty_weight * expected_l0(logs)
-        return self._penalty_weight * mean_sigmoid([units.scores for units in scored])
+        return self._penalty_weight * torch.stack([units.mean_sigma() for units in scored]).mean()
 
     def kept(self) -> float:
         """Share of the units (of weights, where units are weights) that the masks keep now."""

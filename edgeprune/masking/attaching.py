@@ -135,7 +135,9 @@ def _units(
         return SensitivityUnits(*about, weight=tensors[0][0])
     units = shape[:1] if plan.granularity.structured else score_shape(plan.granularity, shape)
     kind = HardConcreteUnits if plan.method == "l0" else ScoredUnits
-    return kind(*about, units=units, initial=plan.score_init)
+    made = kind(*about, units=units, initial=plan.score_init)
+    made.regularized = plan.regularizer > 0
+    return made
 
 
 def detach(model: nn.Module, parts: Sequence[Part]) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "kept_count",
     "sigmoid_mask",
     "straight_through",
+    "thresholded",
     "top_mask",
     "top_threshold",
 ]
@@ -164,6 +165,35 @@ class _StraightThrough(torch.autograd.Function):  # type: ignore[misc]
         return to_weight, to_scores, None
 
 
+class _Thresholded(torch.autograd.Function):  # type: ignore[misc]
+    """`_StraightThrough` with S > t as the mask, and mean σ(S) beside it.
+
+    Nothing but the result is written: the mask is never made, and σ is computed again in the backward
+    pass, which costs less than to keep it. ATen's `threshold_backward` is a kernel for where(S > t, W, 0).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, scores: Tensor, below: float, regularized: bool
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(weight, scores)
+        ctx.below, ctx.regularized = below, regularized
+        masked = torch.ops.aten.threshold_backward(weight, scores, below)
+        return masked, torch.sigmoid(scores).mean() if regularized else scores.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, of_mean: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+        weight, scores = ctx.saved_tensors
+        to_weight = None
+        if ctx.needs_input_grad[0]:
+            to_weight = torch.ops.aten.threshold_backward(gradient, scores, ctx.below)
+        if not ctx.regularized:
+            return to_weight, gradient * weight, None, None
+        each = (of_mean / scores.numel()).expand_as(scores)
+        to_scores = torch.ops.aten.sigmoid_backward(each, torch.sigmoid(scores))
+        return to_weight, to_scores.addcmul_(gradient, weight), None, None
+
+
 class _Gate(torch.autograd.Function):  # type: ignore[misc]
     """The mask as numbers; backward the identity, into the scores."""
 
@@ -199,3 +229,22 @@ def straight_through(weight: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
     """
     masked: Tensor = _StraightThrough.apply(weight, scores, mask)
     return masked
+
+
+def thresholded(
+    weight: Tensor, scores: Tensor, threshold: Tensor, *, regularized: bool
+) -> tuple[Tensor, Tensor]:
+    """`straight_through` with ``scores >= threshold`` as the mask, and mean σ(S), in one pass.
+
+    Args:
+        weight: W, any shape.
+        scores: S, same shape.
+        threshold: Zero-dimensional.
+        regularized: Whether mean σ(S) is needed.
+
+    Returns:
+        W' and mean σ(S), zero-dimensional (0 where it is not needed). Both carry gradients to S.
+    """
+    below = float(torch.nextafter(threshold, threshold.new_tensor(float("-inf"))))
+    masked, mean = _Thresholded.apply(weight, scores, below, regularized)
+    return masked, mean

@@ -100,8 +100,8 @@ class Budget:
             threshold = global_threshold(rankings, density)
             counts = [int((item >= threshold).sum()) for item in rankings]
         elif self._allocation == "score":
-            temperature = self._plan.share_temperature
-            shares = [float(torch.sigmoid(item / temperature).mean()) for item in rankings]
+            p = self._plan.share_temperature
+            shares = [float(torch.sigmoid(item if p == 1 else item / p).mean()) for item in rankings]
             counts = unit_counts(score_allocation(shares, sizes, density), sizes)
         else:
             counts = unit_counts(uniform_allocation(sizes, density), sizes)

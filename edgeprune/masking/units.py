@@ -20,10 +20,12 @@ from edgeprune.masking.binarizing import (
     hard_concrete_gate,
     hard_concrete_sample,
     straight_through,
+    thresholded,
     top_mask,
     top_threshold,
 )
 from edgeprune.masking.granularity import Granularity, expand
+from edgeprune.masking.regularizing import mean_sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +48,9 @@ SCORES = "edgeprune_scores"
 
 OPEN = float(torch.logit(torch.tensor(-LOW / (HIGH - LOW), dtype=torch.float64)))
 """Score above which the hard concrete gate is open: σ(S)·(high - low) + low > 0."""
+
+
+_LARGE, _STRIDE = 2**16, 5
 
 
 class Units(nn.Module):  # type: ignore[misc]
@@ -79,7 +84,11 @@ class Units(nn.Module):  # type: ignore[misc]
         raise NotImplementedError
 
     def select(self, density: float) -> None:
-        """Choose the threshold that keeps that share of the units."""
+        """Choose the threshold that keeps that share of the units, in training.
+
+        Of a large matrix a fifth of the weights is looked at, which is a fifth of the work and hits the
+        density to a few per cent of its value; the final mask (`settle`) counts them all.
+        """
         with torch.no_grad():
             if self.granularity.group:
                 kept, group = self.granularity.group
@@ -87,7 +96,10 @@ class Units(nn.Module):  # type: ignore[misc]
                 now = min(max(round(density * group), kept), group)
                 self.chosen.copy_(group_mask(self.ranking(), now, group))
             else:
-                self.threshold.copy_(top_threshold(self.ranking(), density))
+                ranking = self.ranking()
+                # A stride that no width is a multiple of goes through all columns.
+                looked_at = ranking.reshape(-1)[::_STRIDE] if ranking.numel() > _LARGE else ranking
+                self.threshold.copy_(top_threshold(looked_at, density))
 
     def select_above(self, threshold: Tensor, least: float) -> None:
         """Take a threshold that is given, lowered where less than a share `least` would be left."""
@@ -103,8 +115,8 @@ class Units(nn.Module):  # type: ignore[misc]
             else:
                 self.final = top_mask(self.ranking(), density)
 
-    def draw(self) -> None:
-        """Draw the noise of one step, where a method has any."""
+    def begin(self) -> None:
+        """Begin a step: draw its noise, forget what the step before has left."""
 
     def mask(self) -> Tensor:
         """Bool per unit."""
@@ -146,6 +158,8 @@ class ScoredUnits(Units):
     def __init__(self, *about: object, units: Sequence[int], initial: float) -> None:
         super().__init__(*about)  # type: ignore[arg-type]
         self.scores = nn.Parameter(torch.full(tuple(units), float(initial)))
+        self.regularized = False
+        self._mean: Tensor | None = None
 
     def ranking(self) -> Tensor:
         """The learned scores."""
@@ -158,8 +172,22 @@ class ScoredUnits(Units):
     def masked(self, weight: Tensor, axis: str, repeat: int) -> Tensor:
         """As `Units.masked`; where units are weights, without a tensor of gates."""
         if self.final is None and self.scores.shape == weight.shape:
-            return straight_through(weight, self.scores, self.mask())
+            if self.granularity.group:
+                return straight_through(weight, self.scores, self.chosen)
+            regularized = self.regularized and torch.is_grad_enabled()
+            masked, mean = thresholded(weight, self.scores, self.threshold, regularized=regularized)
+            self._mean = mean if regularized else None
+            return masked
         return super().masked(weight, axis, repeat)
+
+    def mean_sigma(self) -> Tensor:
+        """Mean σ(S), differentiable; the one of this step's forward pass, where that has made it."""
+        mean, self._mean = self._mean, None
+        return mean_sigmoid([self.scores]) if mean is None else mean
+
+    def begin(self) -> None:
+        """A new step: what the last one's forward pass left is of no use any more."""
+        self._mean = None
 
 
 class HardConcreteUnits(ScoredUnits):
@@ -179,7 +207,7 @@ class HardConcreteUnits(ScoredUnits):
         """Scores, shifted so that the gate opens at the threshold."""
         return self.scores + (OPEN - self.threshold)
 
-    def draw(self) -> None:
+    def begin(self) -> None:
         """Draw the noise of one step; every matrix of a head sees the same."""
         self._uniform = torch.rand_like(self.scores).clamp_(1e-6, 1 - 1e-6)
 

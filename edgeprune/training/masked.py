@@ -22,6 +22,7 @@ __all__ = ["MaskedTraining", "Rates", "Trace"]
 
 _TRACE = "trace.json"
 _POINTS = 100
+_CLOSEST = 4  # steps; to count what the masks keep is not free
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class MaskedTraining(Adaptation):
         if self._self_teacher:
             self._self_teacher.begin_step(step, total)
         self._masking.begin_step(step, total)
-        self._due = step % max(1, total // _POINTS) == 0 or step == total - 1
+        self._due = step % max(_CLOSEST, total // _POINTS) == 0 or step == total - 1
         if self._due:
             self._kept = self._masking.kept()
 
