@@ -130,7 +130,11 @@ def _write_data(path: Path, rows: int, folder: Path) -> None:
     found = prepare(shell.task, paths["train"], paths.get("validation"))
     found.train.save(folder / "train")
     found.validation.select(range(VALIDATION)).save(folder / "validation")
-    about = {"model": str(paths["model"]), "max_length": shell.model.max_length}
+    about = {
+        "model": str(paths["model"]),
+        "model.max_length": shell.model.max_length,
+        "model.pooling": shell.model.pooling,
+    }
     (folder / "about.json").write_text(json.dumps(about))
 
 
@@ -176,7 +180,7 @@ def take_turn(side: str, case: Case, data: Path, density: float) -> Turn:
                 config=stage.resolve(stage.config.model_validate(settings)),
                 inputs={"data": folders["data"]},
                 assets={"model": Path(about["model"])},
-                sections={"model.max_length": about["max_length"]},
+                sections={name: about[name] for name in stage.reads},
                 seed=0,
                 output=folders["output"],
                 scratch=folders["scratch"],

@@ -181,7 +181,7 @@ def _skeleton(pack: Pack) -> Any:
     from accelerate import init_empty_weights
 
     from edgeprune.structure.description import read_structure
-    from edgeprune.structure.heads import attach_label_words
+    from edgeprune.structure.loading import shape
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -189,8 +189,7 @@ def _skeleton(pack: Pack) -> Any:
         config, structure = _config(folder), read_structure(folder)
     with init_empty_weights(include_buffers=False):
         model = transformers.AutoModelForSequenceClassification.from_config(config).float()
-        if structure.label_words:
-            attach_label_words(model, structure.label_words)
+        shape(model, structure)
     return model
 
 

@@ -157,6 +157,9 @@ class ModelConfig(Section):
 
     source: Sources
     max_length: int = Field(128, ge=4, le=8192, description="Tokens; longer inputs are cut.")
+    pooling: Literal["first", "mean"] = Field(
+        "first", description="What the head sees: the first token's state, or the mean over all tokens."
+    )
 
 
 class Acceptance(Section):

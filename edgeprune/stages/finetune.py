@@ -61,7 +61,9 @@ def apply(work: Work) -> Outcome:
     max_length: int = work.sections["model.max_length"]
     train = Examples.load(work.inputs["data"] / "train")
     validation = Examples.load(work.inputs["data"] / "validation")
-    tokenizer, model, notes = pretrained(work.assets["model"], train.classes)
+    tokenizer, model, notes = pretrained(
+        work.assets["model"], train.classes, pooling=work.sections["model.pooling"]
+    )
     encoded = encode(tokenizer, train, max_length)
     if encoded.truncated:
         notes.append(f"{encoded.truncated:,} of {len(train):,} training texts are cut at {max_length} tokens")
@@ -115,7 +117,7 @@ FINETUNE = Stage(
     requires=("data",),
     provides=("model", "original"),
     assets=("model",),
-    reads=("model.max_length",),
+    reads=("model.max_length", "model.pooling"),
     seeded=True,
     ensures=("model.safetensors", "config.json", "tokenizer.json"),
     code=("stages.finetune", "stages.quiet", "training", "structure", "tasks", "runner.cpu", "durable"),

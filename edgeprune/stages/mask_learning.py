@@ -45,7 +45,11 @@ def learn(work: Work) -> Outcome:
     config: LearnMasksConfig = work.config
     train = Examples.load(work.inputs["data"] / "train")
     tokenizer, model, notes = pretrained(
-        work.assets["model"], train.classes, head=config.head, label_words=config.label_words
+        work.assets["model"],
+        train.classes,
+        head=config.head,
+        label_words=config.label_words,
+        pooling=work.sections["model.pooling"],
     )
     sites = linear_sites(model)
     masking = _attach(model, sites, config, work.seed)

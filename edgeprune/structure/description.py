@@ -1,6 +1,7 @@
 """`structure.json`: what a saved model is beyond its config.json, so that it can be rebuilt.
 
-    {"format": "edgeprune.structure/1", "head": "label-words", "label_words": {"bad": "terrible", …}}
+    {"format": "edgeprune.structure/1", "head": "label-words", "label_words": {"bad": "terrible", …},
+     "pooling": "first"}
 
 A folder without the file holds an ordinary Hugging Face classifier.
 """
@@ -15,12 +16,13 @@ from typing import Any, Literal
 
 from edgeprune.errors import EdgepruneError, UnsupportedError
 
-__all__ = ["FORMAT", "STRUCTURE_FILE", "Head", "Structure", "read_structure", "write_structure"]
+__all__ = ["FORMAT", "STRUCTURE_FILE", "Head", "Pooling", "Structure", "read_structure", "write_structure"]
 
 FORMAT = "edgeprune.structure/1"
 STRUCTURE_FILE = "structure.json"
 
 Head = Literal["trained", "label-words"]
+Pooling = Literal["first", "mean"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class Structure:
         head: `trained`: the architecture's own classification head. `label-words`: its MLM head, read at
             one word per class.
         label_words: Class name to word, in the order of class ids; empty for a trained head.
+        pooling: What the head sees: the first token's state, or the mean over all tokens.
     """
 
     head: Head = "trained"
     label_words: Mapping[str, str] = field(default_factory=dict)
+    pooling: Pooling = "first"
 
 
 def read_structure(folder: Path) -> Structure:
@@ -62,7 +66,12 @@ def write_structure(structure: Structure, folder: Path) -> None:
     if structure == Structure():
         path.unlink(missing_ok=True)
         return
-    values = {"format": FORMAT, "head": structure.head, "label_words": dict(structure.label_words)}
+    values = {
+        "format": FORMAT,
+        "head": structure.head,
+        "label_words": dict(structure.label_words),
+        "pooling": structure.pooling,
+    }
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -73,14 +82,17 @@ def _checked(values: dict[str, Any], path: Path) -> Structure:
             where=str(path),
             hint="a newer edgeprune may have written it",
         )
-    unknown = sorted(values.keys() - {"format", "head", "label_words"})
+    unknown = sorted(values.keys() - {"format", "head", "label_words", "pooling"})
     if unknown:  # leaving one out would load another model than the one that was saved
         raise UnsupportedError(f"unknown keys: {', '.join(unknown)}", where=str(path))
     head, words = values.get("head"), values.get("label_words", {})
+    pooling = values.get("pooling", "first")
+    if pooling not in ("first", "mean"):
+        raise UnsupportedError(f"unknown pooling {pooling!r}; known: first, mean", where=str(path))
     if head not in ("trained", "label-words"):
         raise UnsupportedError(f"unknown head {head!r}; known: trained, label-words", where=str(path))
     if not isinstance(words, dict) or not all(isinstance(word, str) for word in words.values()):
         raise EdgepruneError(f"label_words is {words!r}, not class names with words", where=str(path))
     if (head == "label-words") != bool(words):
         raise EdgepruneError(f"head {head!r} does not fit label_words {words!r}", where=str(path))
-    return Structure(head, words)
+    return Structure(head, words, pooling)

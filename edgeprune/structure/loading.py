@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from edgeprune.errors import EdgepruneError, UnsupportedError
 from edgeprune.structure.architectures import ARCHITECTURES
-from edgeprune.structure.description import Head, Structure, read_structure, write_structure
+from edgeprune.structure.description import Head, Pooling, Structure, read_structure, write_structure
 from edgeprune.structure.weights import fill, read_tensors, require_whole, tensor_names
 
-__all__ = ["WantedHead", "choose_head", "has_mlm_head", "load", "pretrained", "save", "structure_of"]
+__all__ = ["WantedHead", "choose_head", "has_mlm_head", "load", "pretrained", "save", "shape", "structure_of"]
 
 WantedHead = Literal["auto", "trained", "label-words"]
 
@@ -72,9 +72,11 @@ def save(model: Any, folder: str | PathLike[str], tokenizer: Any = None) -> None
 def structure_of(model: Any) -> Structure:
     """What `structure.json` says of a model; read off its modules, so that it cannot lie."""
     from edgeprune.structure.heads import label_words_of
+    from edgeprune.structure.pooling import has_mean_pooling
 
     words = label_words_of(model)
-    return Structure("label-words", words) if words else Structure()
+    pooling: Pooling = "mean" if has_mean_pooling(model) else "first"
+    return Structure("label-words" if words else "trained", words, pooling)
 
 
 def pretrained(
@@ -83,6 +85,7 @@ def pretrained(
     *,
     head: WantedHead = "trained",
     label_words: Mapping[str, str] | None = None,
+    pooling: Pooling = "first",
 ) -> tuple[Any, Any, list[str]]:
     """Tokenizer and classifier from a pre-trained folder.
 
@@ -91,6 +94,7 @@ def pretrained(
         class_names: In the order of class ids.
         head: See `choose_head`. A trained head is set at random, from PyTorch's global random state.
         label_words: Class name to word, for a label-word head.
+        pooling: What a trained head sees. A label-word head sees the first token, as in pre-training.
 
     Returns:
         Tokenizer, model in evaluation mode, and notes: what was chosen, what its weights did not cover.
@@ -116,8 +120,11 @@ def pretrained(
     if tokenizer.pad_token_id is None:
         raise EdgepruneError("the tokenizer has no padding token", where=str(path))
     if chosen == "label-words":
+        if pooling != "first":
+            notes.append("label words are read at the first token; there is no pooling")
         return tokenizer, _with_label_words(path, tokenizer, class_names, label_words or {}), notes
     model, info = _checkpoint(transformers.AutoModelForSequenceClassification, path, class_names)
+    shape(model, Structure(pooling=pooling))
     return tokenizer, model, notes + _uncovered(model, info)
 
 
@@ -258,10 +265,8 @@ def _load_plain(folder: Path) -> Any:
 
 def _rebuild(folder: Path, config: Any, structure: Structure) -> Any:
     """What config.json and structure.json describe together."""
-    from edgeprune.structure.heads import attach_label_words
-
     classes = [config.id2label[index] for index in sorted(config.id2label)]
-    if list(structure.label_words) != classes:
+    if structure.label_words and list(structure.label_words) != classes:
         raise EdgepruneError(
             f"structure.json has label words for {', '.join(structure.label_words)}, config.json has the "
             f"classes {', '.join(map(str, classes))}",
@@ -270,9 +275,24 @@ def _rebuild(folder: Path, config: Any, structure: Structure) -> Any:
         )
     with _explained("the model cannot be built", folder, _SAVED), _unfilled():
         model = _skeleton(config)
-        attach_label_words(model, structure.label_words)
+        shape(model, structure)
     fill(model, read_tensors(folder), folder)
     return model
+
+
+def shape(model: Any, structure: Structure) -> None:
+    """Make an architecture's plain classifier what a `structure.json` says; its weights are yet to be filled in.
+
+    Raises:
+        UnsupportedError: The table has no such architecture.
+    """
+    from edgeprune.structure.heads import attach_label_words
+    from edgeprune.structure.pooling import attach_mean_pooling
+
+    if structure.label_words:
+        attach_label_words(model, structure.label_words)
+    if structure.pooling == "mean":
+        attach_mean_pooling(model)
 
 
 def _skeleton(config: Any) -> Any:

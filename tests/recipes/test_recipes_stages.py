@@ -33,7 +33,7 @@ def work(finished: Finished, tmp_path: Path) -> MakeWork:
             config=get(stage).config.model_validate(config),
             inputs={"data": data, "model": model or trained},
             assets={"model": model or finished.project.recipe.parent / "model"},
-            sections={"model.max_length": 24},
+            sections={"model.max_length": 24, "model.pooling": "first"},
             seed=3,
             output=tmp_path / "output",
             scratch=tmp_path / "scratch",

@@ -80,7 +80,7 @@ def work(
         "config": config,
         "inputs": {"data": world["data"], "original": world["original"]},
         "assets": {"model": world[model]},
-        "sections": {"model.max_length": 16},
+        "sections": {"model.max_length": 16, "model.pooling": "first"},
         "seed": 5,
         "output": folder / "output",
         "scratch": folder / "scratch",

@@ -77,6 +77,7 @@ def test_structure_json_says_what_the_config_cannot(tmp_path: Path) -> None:
         "format": "edgeprune.structure/1",
         "head": "label-words",
         "label_words": kit.WORDS,
+        "pooling": "first",
     }
     save(kit.classifier("bert"), folder)
     assert not (folder / "structure.json").exists()
