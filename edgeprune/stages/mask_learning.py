@@ -213,8 +213,9 @@ def _teacher_logits(work: Work, encoded: Encoded, pad_id: int) -> npt.NDArray[np
         found: npt.NDArray[np.float32] = np.load(kept)
         return found
     work.progress(text="the original's answers on the training texts")
-    teacher = load(work.inputs["original"])
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=work.config.precision == "bf16"):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    teacher = load(work.inputs["original"]).to(device)
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=work.config.precision == "bf16"):
         logits = logits_of(teacher, encoded, pad_id=pad_id)
     partial = kept.with_suffix(".partial.npy")
     np.save(partial, logits)

@@ -281,7 +281,7 @@ def _rebuild(folder: Path, config: Any, structure: Structure) -> Any:
 
 
 def shape(model: Any, structure: Structure) -> None:
-    """Make an architecture's plain classifier what a `structure.json` says; its weights are yet to be filled in.
+    """Make an architecture's plain classifier what a `structure.json` says; new parts are not filled in.
 
     Raises:
         UnsupportedError: The table has no such architecture.

@@ -23,7 +23,7 @@ _ATTRIBUTE = "edgeprune_pooling"
 
 
 class MeanPooling:
-    """The two hooks: one sees the attention mask on its way in, the other the last states on their way out."""
+    """Two hooks: one sees the attention mask on its way in, the other the last states on their way out."""
 
     def __init__(self) -> None:
         self._mask: Tensor | None = None

@@ -62,6 +62,7 @@ class SelfTeacher:
 
         inputs = {name: item for name, item in batch.items() if name not in ("labels", "teacher")}
         with torch.no_grad():
+            self._teacher.to(inputs["input_ids"].device)  # the Trainer may have moved the student
             logits: torch.Tensor = self._teacher(**inputs).logits.float()
         return logits
 

@@ -323,3 +323,15 @@ def test_the_pattern_is_the_word_that_targets_use(granularity: Any, pattern: str
     config = STAGE.config.model_validate(body)
     assert STAGE.check(config) == []
     assert STAGE.pattern(config) == pattern
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_on_a_cuda_device(made: Any, method: str) -> None:
+    """The Trainer moves the model there; what is saved meets its density all the same."""
+    import torch
+
+    assert torch.cuda.is_available()
+    record = made(method=method).record
+    assert record["density"]["kept"] == pytest.approx(BODY["density"], abs=2e-3)
+    assert record["steps"] == STEPS
