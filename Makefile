@@ -58,6 +58,7 @@ docs: setup  ## check that docs, schemas and shipped files agree
 
 bench: setup  ## side-by-side measurements; results in benchmarks/results
 	$(BIN)/python benchmarks/finetune_overhead.py
+	$(BIN)/python benchmarks/mask_overhead.py
 
 deploy: setup  ## compile RECIPE for TARGET and say what to put on the device
 	@test -n "$(TARGET)" || { echo "make deploy TARGET=arm64 [RECIPE=recipes/….yaml]" >&2; exit 2; }
