@@ -207,6 +207,31 @@ def test_other_seed_gives_other_weights(uninterrupted, tmp_path: Path) -> None:
     assert _digest(model) != uninterrupted[0]
 
 
+def test_what_was_trained_in_bf16_answers_in_fp32(tmp_path: Path) -> None:
+    """Its answers right after training are those of its saved weights, not those of autocast."""
+    import torch
+    from transformers import BertForSequenceClassification
+
+    encoded, labels = _encoded()
+    model = _model()
+    fit(
+        model,
+        encoded,
+        labels,
+        _settings(precision="bf16", epochs=1),
+        tokenizer=_Tokenizer(),
+        scratch=tmp_path / "scratch",
+        progress=_quiet,
+    )
+    model.save_pretrained(tmp_path / "saved")
+    loaded = BertForSequenceClassification.from_pretrained(tmp_path / "saved")
+    ids = torch.tensor([[2, 5, 6, 7, 3], [2, 9, 8, 50, 3]])
+    with torch.no_grad():
+        answers = model.eval()(input_ids=ids).logits
+        assert answers.dtype == torch.float32
+        assert torch.equal(answers, loaded.eval()(input_ids=ids).logits)
+
+
 def test_hidden_tokens_are_the_asked_share_and_never_special() -> None:
     ids = np.random.default_rng(1).integers(0, 90, size=(200, 50))
     hidden = hide_tokens(ids, 0.2, mask_id=4, special_ids=(0, 2, 3), seed=(1, 2))
