@@ -140,7 +140,7 @@ def fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pin_memory.*|mtime may not be reliable.*")
         trainer.train(resume_from_checkpoint=str(start) if start else None)
-    # accelerate has put autocast around the forward pass; what is saved has none, and is to be scored as it is.
+    # accelerate has put autocast around the forward pass; what is saved has none, and is scored as it is.
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     if average:
         average.put()
