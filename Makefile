@@ -25,8 +25,9 @@ $(READY): pyproject.toml constraints.txt
 quickstart: setup  ## run recipes/quickstart.yaml: from nothing to a judged model
 	$(BIN)/edgeprune run $(RECIPE)
 
-test: setup  ## unit tests and tiny end-to-end runs
+test: setup  ## unit tests, thorough tests and tiny end-to-end runs
 	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'thorough and not gpu'
 	$(BIN)/python -m pytest -m 'recipe and not gpu'
 
 test-unit: setup  ## unit tests only (under a minute)

@@ -22,6 +22,8 @@ from edgeprune.distillation.losses import (
     soft_cross_entropy,
 )
 
+pytestmark = pytest.mark.thorough
+
 Array = np.ndarray
 LOGITS = st.floats(-30, 30, width=32)
 TEMPERATURES = st.floats(0.5, 8.0)

@@ -19,6 +19,8 @@ from edgeprune.masking.plan import METHODS, MaskPlan
 from edgeprune.masking.units import SCORES
 from edgeprune.structure.architectures import linear_sites
 
+pytestmark = pytest.mark.thorough
+
 GRANULARITIES: dict[str, Any] = {
     "weight": "weight", "block": {"block": [4, 4]}, "n:m": "2:4", "row": "row", "head": "head", "head+row": "head+row"
 }  # fmt: skip

@@ -19,6 +19,8 @@ from edgeprune.masking.coding.bytes_in_order import ByteReader, varint
 from edgeprune.masking.coding.probabilities import LEVEL_FREQUENCIES, byte_weights, cumulate
 from edgeprune.masking.coding.rans import TOTAL, Decoder, Encoder
 
+pytestmark = pytest.mark.thorough
+
 SLACK = 64
 """Bytes that a stream may take beside a share of the bound: header and one lane."""
 

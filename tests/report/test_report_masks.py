@@ -26,6 +26,8 @@ from edgeprune.report.mask_plots import spread
 from edgeprune.report.mask_tables import density_table, facts
 from edgeprune.report.masks import MaskRecord, Scores, mask_records
 
+pytestmark = pytest.mark.thorough
+
 SVG = "{http://www.w3.org/2000/svg}"
 DRAWINGS = {
     "density": mask_plots.draw_density,

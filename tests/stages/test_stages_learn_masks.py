@@ -13,6 +13,8 @@ import stages_kit as kit
 from edgeprune import stages
 from edgeprune.stages.contract import Outcome
 
+pytestmark = pytest.mark.thorough
+
 STAGE = stages.get("learn_masks")
 BODY: dict[str, Any] = {
     "density": 0.3,

@@ -14,6 +14,8 @@ from edgeprune.structure.architectures import head_parameters
 from edgeprune.structure.heads import label_word_ids, label_words_of
 from edgeprune.structure.loading import choose_head, has_mlm_head, pretrained, structure_of
 
+pytestmark = pytest.mark.thorough
+
 EVERY_TYPE = pytest.mark.parametrize("model_type", kit.TYPES)
 CLASSES = tuple(kit.WORDS)
 

@@ -19,6 +19,8 @@ import edgeprune
 from edgeprune.errors import EdgepruneError, UnsupportedError
 from edgeprune.structure.loading import load, pretrained, save, structure_of
 
+pytestmark = pytest.mark.thorough
+
 EVERY_TYPE = pytest.mark.parametrize("model_type", kit.TYPES)
 BOTH_HEADS = pytest.mark.parametrize("head", ["trained", "label-words"])
 CLASSES = tuple(kit.WORDS)
