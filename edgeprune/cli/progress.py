@@ -37,20 +37,41 @@ class PlainLines:
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
         self._clock = clock
-        self._begun = self._last = clock()
+        self._last = clock()
+        self._pace = _Pace(clock)
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         if event["kind"] == "node_started":
-            self._begun = self._last = self._clock()
+            self._last = self._clock()
+            self._pace = _Pace(self._clock)
         if event["kind"] != "node_progress":
             for line in describe(event):
                 self._write(line)
             return
-        now = self._clock()
+        now, text = self._clock(), _progress_text(event, self._pace.left(event))
         if now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
-            self._write(f"    {_progress_text(event, now - self._begun)}")
+            self._write(f"    {text}")
+
+
+class _Pace:
+    """How long the rest of a node takes, from the steps seen: those that an earlier run made cost nothing."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._first: tuple[int, float] | None = None
+
+    def left(self, event: Event) -> float | None:
+        """Seconds; None where nothing can be said yet."""
+        if not event.get("total"):
+            return None
+        now = self._clock()
+        if self._first is None:
+            self._first = (event["step"], now)
+        step, begun = self._first
+        made = event["step"] - step
+        return (now - begun) / made * (event["total"] - event["step"]) if made > 0 else None
 
 
 def describe(event: Event) -> list[str]:
@@ -76,14 +97,13 @@ def duration(seconds: float) -> str:
     return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
 
 
-def _progress_text(event: Event, elapsed: float) -> str:
+def _progress_text(event: Event, left: float | None) -> str:
     parts = [f"step {event['step']}/{event['total']}"] if "total" in event else []
     if event.get("loss") is not None:
         parts.append(f"loss {event['loss']:.4f}")
     if event.get("text"):
         parts.append(str(event["text"]))
-    if event.get("total") and event["step"] > 0:
-        left = elapsed / event["step"] * (event["total"] - event["step"])
+    if left is not None:
         parts.append(f"{duration(left)} left")
     return ", ".join(parts)
 
@@ -103,19 +123,19 @@ def _live() -> Iterator[Callable[[Event], None]]:
     )
     with Progress(*columns, console=console, transient=True) as bars:
         bar = bars.add_task("starting", total=None, detail="")
-        begun = time.monotonic()
+        pace = _Pace(time.monotonic)
 
         def show(event: Event) -> None:
-            nonlocal begun
+            nonlocal pace
             kind = event["kind"]
             if kind == "node_started":
-                begun = time.monotonic()
+                pace = _Pace(time.monotonic)
                 title = f"[{event['index'] + 1}/{event['total']}] {event['id']}"
                 bars.reset(bar, description=title, total=None, detail="")
             elif kind == "asset":
                 bars.update(bar, description=f"{event['role']}: {event['text']}", detail="")
             if kind == "node_progress":
-                detail = _progress_text(event, time.monotonic() - begun)
+                detail = _progress_text(event, pace.left(event))
                 bars.update(bar, completed=event.get("step", 0), total=event.get("total"), detail=detail)
             elif kind != "node_started":
                 for line in describe(event):

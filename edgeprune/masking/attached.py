@@ -100,6 +100,11 @@ class Masking:
             units.u.numel() + units.v.numel() for units in self.sets if isinstance(units, LowRankUnits)
         )
 
+    @property
+    def scored(self) -> bool:
+        """Whether scores of their own are learned, which say more than the mask."""
+        return any(isinstance(units, ScoredUnits) for units in self.sets)
+
     def trained(self) -> dict[str, list[nn.Parameter]]:
         """What is trained, by role: `scores` (all that is learned about masks), `head`, `weights`."""
         own = set(map(id, self._head))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,23 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["expected_l0", "mean_sigmoid"]
-
-
-class _MeanSigmoid(torch.autograd.Function):  # type: ignore[misc]
-    """mean σ(S - shift) of one matrix; the derivative is made in the forward pass, in one buffer."""
-
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, shift: float) -> Tensor:
-        sigma = torch.sigmoid(scores - shift) if shift else torch.sigmoid(scores)
-        mean = sigma.mean()
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(sigma.mul_(1.0 - sigma).div_(scores.numel()))
-        return mean
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (derivative,) = ctx.saved_tensors
-        return derivative * gradient, None
 
 
 def mean_sigmoid(scores: Sequence[Tensor]) -> Tensor:
@@ -44,7 +27,7 @@ def mean_sigmoid(scores: Sequence[Tensor]) -> Tensor:
     Returns:
         Zero-dimensional, differentiable.
     """
-    return torch.stack([_MeanSigmoid.apply(item, 0.0) for item in scores]).mean()
+    return torch.stack([torch.sigmoid(item).mean() for item in scores]).mean()
 
 
 def expected_l0(
@@ -59,4 +42,4 @@ def expected_l0(
     P(gate > 0) = σ(log α - b · log(-low / high)).
     """
     shift = temperature * math.log(-low / high)
-    return torch.stack([_MeanSigmoid.apply(item, shift) for item in log_alphas]).mean()
+    return mean_sigmoid([item - shift for item in log_alphas])

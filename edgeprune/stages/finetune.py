@@ -48,12 +48,11 @@ def apply(work: Work) -> Outcome:
     import transformers
 
     from edgeprune.stages.quiet import quiet_libraries
-    from edgeprune.structure.loading import pretrained
+    from edgeprune.structure.loading import pretrained, save
     from edgeprune.tasks.encoding import encode
     from edgeprune.tasks.examples import Examples
-    from edgeprune.tasks.scoring import decode, score
     from edgeprune.training.fitting import Settings, fit
-    from edgeprune.training.predicting import logits_of
+    from edgeprune.training.predicting import quality_of
 
     quiet_libraries()
     transformers.set_seed(work.seed)
@@ -65,10 +64,7 @@ def apply(work: Work) -> Outcome:
         work.assets["model"], train.classes, pooling=work.sections["model.pooling"]
     )
     encoded = encode(tokenizer, train, max_length)
-    if encoded.truncated:
-        notes.append(f"{encoded.truncated:,} of {len(train):,} training texts are cut at {max_length} tokens")
     settings = Settings(**config.model_dump(), seed=work.seed)
-    pad_id = tokenizer.pad_token_id
     fitted = fit(
         model,
         encoded,
@@ -79,19 +75,17 @@ def apply(work: Work) -> Outcome:
         progress=work.progress,
     )
     model = model.cpu().float()
-    answers, _ = decode(logits_of(model, encode(tokenizer, validation, max_length), pad_id=pad_id))
-    scores = score(answers, validation.labels, len(validation.classes))
-    model.save_pretrained(work.output)
-    tokenizer.save_pretrained(work.output)
+    answered = encode(tokenizer, validation, max_length)
+    save(model, work.output, tokenizer)
     record = {
-        "quality": asdict(scores),
+        "quality": asdict(quality_of(model, validation, answered, pad_id=tokenizer.pad_token_id)),
         "steps": fitted.steps,
         "curve": fitted.curve,
         "precision": config.precision,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "encoder": describe_encoder(model.config),
     }
-    return Outcome(record=record, notes=notes)
+    return Outcome(record=record, notes=notes + encoded.notes())
 
 
 def describe_encoder(config: Any) -> str:

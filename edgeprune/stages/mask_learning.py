@@ -35,9 +35,11 @@ def learn(work: Work) -> Outcome:
     """Attach, train, fold, score, save."""
     import transformers
 
+    from edgeprune.masking.base_model import in_task_names
     from edgeprune.stages.quiet import quiet_libraries
     from edgeprune.structure.architectures import linear_sites
     from edgeprune.structure.loading import pretrained, save
+    from edgeprune.structure.weights import read_tensors
     from edgeprune.tasks.examples import Examples
 
     quiet_libraries()
@@ -57,18 +59,20 @@ def learn(work: Work) -> Outcome:
     fitted, trace = _train(work, masking, train, tokenizer, notes)
     model.cpu()
     matrices = masking.fold()
+    base = in_task_names(read_tensors(work.assets["model"]), model.base_model_prefix)
     save(model, work.output, tokenizer)
     record = {
         "quality": _quality(work, model, tokenizer),
-        **describe_masks(work, masking, matrices, sites),
+        **describe_masks(config, masking, matrices, sites, base),
         "trained_parameters": trained,
         "steps": fitted.steps,
         "curve": fitted.curve,
         "trace": asdict(trace),
     }
-    save_masks(work, matrices)
+    save_masks(matrices, work.output)
     if config.method == "smp":  # the only one whose weights are the base's own
-        record["pack"] = save_pack(work, model, matrices, train.classes)
+        provenance = {"method": config.method, "density": record["density"]["kept"], "seed": work.seed}
+        record["pack"] = save_pack(model, matrices, base, train.classes, provenance, work.output)
     return Outcome(record=record, notes=notes)
 
 
@@ -102,8 +106,7 @@ def _train(
         notes.append(f"{len(held_out):,} training examples are held out to score checkpoints on")
         self_teacher = _self_teacher(work, masking.model, tokenizer, held_out)
     encoded = encode(tokenizer, train, max_length)
-    if encoded.truncated:
-        notes.append(f"{encoded.truncated:,} of {len(train):,} training texts are cut at {max_length} tokens")
+    notes.extend(encoded.notes())
     distillation = config.distillation
     taught = distillation is not None and self_teacher is None
     adaptation = MaskedTraining(
@@ -140,13 +143,11 @@ def _quality(work: Work, model: Any, tokenizer: Any) -> dict[str, Any]:
     """Scores of the folded model on the validation examples."""
     from edgeprune.tasks.encoding import encode
     from edgeprune.tasks.examples import Examples
-    from edgeprune.tasks.scoring import decode, score
-    from edgeprune.training.predicting import logits_of
+    from edgeprune.training.predicting import quality_of
 
     validation = Examples.load(work.inputs["data"] / "validation")
     encoded = encode(tokenizer, validation, work.sections["model.max_length"])
-    answers, _ = decode(logits_of(model, encoded, pad_id=tokenizer.pad_token_id))
-    return asdict(score(answers, validation.labels, len(validation.classes)))
+    return asdict(quality_of(model, validation, encoded, pad_id=tokenizer.pad_token_id))
 
 
 def _plan(config: LearnMasksConfig, seed: int, shapes: Sequence[tuple[int, int]]) -> MaskPlan:
@@ -233,14 +234,12 @@ def _hold_out(train: Examples, seed: int) -> tuple[Examples, Examples]:
 def _self_teacher(work: Work, model: Any, tokenizer: Any, held_out: Examples) -> SelfTeacher:
     from edgeprune.structure.loading import load
     from edgeprune.tasks.encoding import encode
-    from edgeprune.tasks.scoring import decode, score
-    from edgeprune.training.predicting import logits_of
+    from edgeprune.training.predicting import quality_of
     from edgeprune.training.self_teaching import SelfTeacher
 
     encoded = encode(tokenizer, held_out, work.sections["model.max_length"])
 
     def accuracy(student: Any) -> float:
-        answers, _ = decode(logits_of(student, encoded, pad_id=tokenizer.pad_token_id))
-        return score(answers, held_out.labels, len(held_out.classes)).accuracy
+        return quality_of(student, held_out, encoded, pad_id=tokenizer.pad_token_id).accuracy
 
     return SelfTeacher(model, load(work.inputs["original"]), accuracy)

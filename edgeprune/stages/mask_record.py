@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from edgeprune.stages.contract import Work
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,24 +19,26 @@ PACK_FILE = "task.edgepack"
 
 
 def describe_masks(
-    work: Work, masking: Masking, matrices: Sequence[MaskedMatrix], sites: Sequence[Any]
+    config: LearnMasksConfig,
+    masking: Masking,
+    matrices: Sequence[MaskedMatrix],
+    sites: Sequence[Any],
+    base: Mapping[str, Tensor],
 ) -> dict[str, Any]:
     """The part of the record that is about masks: method, density, parameters, every matrix.
 
     Args:
-        work: Of the stage.
+        config: Of the stage.
         masking: How they were learned; its model is folded.
         matrices: The final masks.
         sites: All linear layers of the encoder.
+        base: The pre-trained checkpoint's tensors, as `in_task_names` gives them.
     """
     from edgeprune.masking.describing import describe_matrix
     from edgeprune.structure.loading import structure_of
-    from edgeprune.structure.weights import read_tensors
 
-    config: LearnMasksConfig = work.config
     plan, model = masking.plan, masking.model
     encoder = sum(model.get_submodule(site.name).weight.numel() for site in sites)
-    learned = plan.method in ("smp", "movement", "movement-soft", "l0")
     record = {
         "method": plan.method,
         "allocation": plan.allocation,
@@ -46,22 +47,27 @@ def describe_masks(
         "precision": config.precision,
         "head": structure_of(model).head,
         "density": _density(matrices, encoder, plan.density),
-        "new_parameters": new_parameters(masking, matrices, read_tensors(work.assets["model"])),
+        "new_parameters": new_parameters(masking, matrices, base),
         "encoder_parameters": encoder,
-        "matrices": [describe_matrix(item, learned=learned) for item in matrices],
+        "matrices": [describe_matrix(item, learned=masking.scored) for item in matrices],
     }
     return record | ({"rank": plan.rank} if plan.method == "pst" else {})
 
 
-def save_masks(work: Work, matrices: Sequence[MaskedMatrix]) -> None:
+def save_masks(matrices: Sequence[MaskedMatrix], folder: Path) -> None:
     """`masks.safetensors` (uint8 0 or 1, biases as `….bias`) and `scores.safetensors` (float32)."""
     import torch
     from safetensors.torch import save_file
 
-    masks = {item.name: item.mask.to(torch.uint8) for item in matrices}
-    masks |= {f"{item.name}.bias": item.bias.to(torch.uint8) for item in matrices if item.bias is not None}
-    save_file(masks, work.output / "masks.safetensors")
-    save_file({item.name: item.scores.contiguous() for item in matrices}, work.output / "scores.safetensors")
+    masks = {name: mask.to(torch.uint8) for name, mask in _by_name(matrices).items()}
+    save_file(masks, folder / "masks.safetensors")
+    save_file({item.name: item.scores.contiguous() for item in matrices}, folder / "scores.safetensors")
+
+
+def _by_name(matrices: Sequence[MaskedMatrix]) -> dict[str, Tensor]:
+    """Masks under the names of what they mask: a linear layer, or its bias."""
+    masks = {item.name: item.mask for item in matrices}
+    return masks | {f"{item.name}.bias": item.bias for item in matrices if item.bias is not None}
 
 
 def _density(matrices: Sequence[MaskedMatrix], encoder: int, target: float) -> dict[str, Any]:
@@ -87,52 +93,50 @@ def new_parameters(masking: Masking, matrices: Sequence[MaskedMatrix], base: Map
     Args:
         masking: How it was trained; its model is folded.
         matrices: The final masks.
-        base: The pre-trained checkpoint's tensors.
+        base: The pre-trained checkpoint's tensors, as `in_task_names` gives them.
     """
     import torch
 
-    from edgeprune.masking.base_model import in_task_names
-
-    model: Any = masking.model
-    before = in_task_names(base, model.base_model_prefix)
     left = {f"{item.name}.weight": int(item.mask.sum()) for item in matrices}
     total = -(-sum(item.mask.numel() for item in matrices) // 32) + masking.factors
-    for name, tensor in model.state_dict().items():
+    for name, tensor in masking.model.state_dict().items():
         if name in left and masking.method.base_frozen:
             continue
-        if name not in before or not torch.equal(tensor, before[name]):
+        if name not in base or not torch.equal(tensor, base[name]):
             total += left.get(name, tensor.numel())
     return int(total)
 
 
 def save_pack(
-    work: Work, model: Any, matrices: Sequence[MaskedMatrix], classes: Sequence[str]
+    model: Any,
+    matrices: Sequence[MaskedMatrix],
+    base: Mapping[str, Tensor],
+    classes: Sequence[str],
+    provenance: Mapping[str, Any],
+    folder: Path,
 ) -> dict[str, Any]:
     """Write `task.edgepack`: the task for a device that has the base. Returns its sizes for the record.
 
     Args:
-        work: Of the stage; its output holds the saved model.
         model: The folded model.
         matrices: Its masks.
+        base: The pre-trained checkpoint's tensors.
         classes: Names, in the order of their ids.
+        provenance: Where it came from, as the pack says to who inspects it.
+        folder: Where the model is saved; the pack goes beside it.
     """
-    from edgeprune.masking.describing import total_density
     from edgeprune.masking.separating import remainder, separate
-    from edgeprune.structure.weights import read_tensors
 
-    base = read_tensors(work.assets["model"])
-    masks = {item.name: item.mask for item in matrices}
-    masks |= {f"{item.name}.bias": item.bias for item in matrices if item.bias is not None}
-    structure = work.output / "structure.json"
-    kept, prunable = total_density(matrices)
+    masks = _by_name(matrices)
+    structure = folder / "structure.json"
     pack = separate(
         base,
         masks,
         remainder(base, masks, dict(model.state_dict())),
-        config=json.loads((work.output / "config.json").read_text(encoding="utf-8")),
+        config=json.loads((folder / "config.json").read_text(encoding="utf-8")),
         classes=classes,
         structure=json.loads(structure.read_text(encoding="utf-8")) if structure.is_file() else None,
-        provenance={"method": work.config.method, "density": kept / prunable, "seed": work.seed},
+        provenance=provenance,
     )
-    pack.save(work.output / PACK_FILE)
+    pack.save(folder / PACK_FILE)
     return dict(pack.summary().record())

@@ -12,7 +12,7 @@ one entry. Paths are dotted module names. Kinds of encoder matrices, in the orde
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -125,20 +125,18 @@ class Architecture:
     position_bias: str = ""
 
 
-_BERT_LINEARS: Mapping[Kind, str] = MappingProxyType(
-    {
-        "query": "attention.self.query",
-        "key": "attention.self.key",
-        "value": "attention.self.value",
-        "output": "attention.output.dense",
-        "up": "intermediate.dense",
-        "down": "output.dense",
-    }
-)
-
 _BERT = Architecture(
     layers="encoder.layer",
-    linears=_BERT_LINEARS,
+    linears=MappingProxyType(
+        {
+            "query": "attention.self.query",
+            "key": "attention.self.key",
+            "value": "attention.self.value",
+            "output": "attention.output.dense",
+            "up": "intermediate.dense",
+            "down": "output.dense",
+        }
+    ),
     attention="attention.self",
     heads="num_attention_heads",
     attention_width="all_head_size",
@@ -156,29 +154,15 @@ _BERT = Architecture(
 
 _SEQUENCE_HEAD = LabelWordPlaces("sequence", transform="classifier.transform", decoder="classifier.decoder")
 
-_ROBERTA = Architecture(
-    layers="encoder.layer",
-    linears=_BERT_LINEARS,
-    attention="attention.self",
-    heads="num_attention_heads",
-    attention_width="all_head_size",
-    attention_norm="attention.output.LayerNorm",
-    ffn_norm="output.LayerNorm",
+_ROBERTA = replace(
+    _BERT,
     head=("classifier",),
     label_words=_SEQUENCE_HEAD,
     mlm=MaskedLMHead(dense="lm_head.dense", norm="lm_head.layer_norm", decoder="lm_head.decoder"),
 )
 
-_ELECTRA = Architecture(
-    layers="encoder.layer",
-    linears=_BERT_LINEARS,
-    attention="attention.self",
-    heads="num_attention_heads",
-    attention_width="all_head_size",
-    attention_norm="attention.output.LayerNorm",
-    ffn_norm="output.LayerNorm",
-    head=("classifier",),
-    label_words=_SEQUENCE_HEAD,
+_ELECTRA = replace(
+    _ROBERTA,
     # Only generators have it; the discriminators that are usually fine-tuned do not.
     mlm=MaskedLMHead(
         dense="generator_predictions.dense",

@@ -42,6 +42,12 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    def notes(self) -> list[str]:
+        """What a reader should know of these tokens."""
+        if not self.truncated:
+            return []
+        return [f"{self.truncated:,} of {len(self):,} training texts are cut at {self.max_length} tokens"]
+
 
 def encode(tokenizer: PreTrainedTokenizerBase, examples: Examples, max_length: int) -> Encoded:
     """Tokenize sentences or pairs and cut what is too long (of a pair, the longer part first).

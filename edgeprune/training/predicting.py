@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from edgeprune.tasks.encoding import Encoded
+    from edgeprune.tasks.examples import Examples
+    from edgeprune.tasks.scoring import Scores
 
-__all__ = ["logits_of"]
+__all__ = ["logits_of", "quality_of"]
 
 
 def logits_of(model: Any, encoded: Encoded, *, pad_id: int, batch_size: int = 64) -> npt.NDArray[np.float32]:
@@ -44,3 +46,18 @@ def logits_of(model: Any, encoded: Encoded, *, pad_id: int, batch_size: int = 64
     logits = np.empty_like(ordered)
     logits[by_length] = ordered
     return logits
+
+
+def quality_of(model: Any, examples: Examples, encoded: Encoded, *, pad_id: int) -> Scores:
+    """How well a classifier answers.
+
+    Args:
+        model: A Hugging Face classifier; left in evaluation mode.
+        examples: What to answer, with labels.
+        encoded: Their tokens.
+        pad_id: Token id that fills short rows.
+    """
+    from edgeprune.tasks.scoring import decode, score
+
+    answers, _ = decode(logits_of(model, encoded, pad_id=pad_id))
+    return score(answers, examples.labels, len(examples.classes))

@@ -66,6 +66,14 @@ def test_progress_is_told_every_fifteen_seconds(screen: _Screen) -> None:
     assert screen.lines[2] == "    step 30/200, loss 0.0333, 2 min 50 s left"
 
 
+def test_time_left_of_a_resumed_training_counts_the_steps_of_this_run(screen: _Screen) -> None:
+    screen("node_started", id="finetune", stage="finetune", index=0, total=1)
+    for seconds, step in ((10, 901), (20, 906), (30, 911)):
+        screen.clock.now = 100.0 + seconds
+        screen("node_progress", id="finetune", step=step, total=1000)
+    assert screen.lines[1:] == ["    step 906/1000, 3 min 08 s left"]
+
+
 def test_time_left_counts_from_the_start_of_the_step(screen: _Screen) -> None:
     screen.clock.now = 500.0
     screen("node_started", id="measure", stage="measure", index=0, total=1)
@@ -141,7 +149,10 @@ def test_in_a_terminal_a_live_line_shows_stage_step_loss_and_time_left(
         show(
             {"time": 0.0, "kind": "node_started", "id": "[red]", "stage": "finetune", "index": 0, "total": 2}
         )
-        show({"time": 0.0, "kind": "node_progress", "id": "[red]", "step": 3, "total": 9, "loss": 0.25})
+        for step in (2, 3):
+            show(
+                {"time": 0.0, "kind": "node_progress", "id": "[red]", "step": step, "total": 9, "loss": 0.25}
+            )
         show({"time": 0.0, "kind": "node_finished", "id": "[red]", "seconds": 2.0})
     written = "".join(terminal.written)
     assert "tiny x: 2 steps" in written

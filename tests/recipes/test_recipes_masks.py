@@ -60,6 +60,14 @@ def test_the_density_is_met_and_what_ships_is_the_sparse_model(finished: Project
     assert (answers == labels).mean() == pytest.approx(record["quality"]["accuracy"])
 
 
+def test_the_original_is_judged_as_it_was_trained(finished: Project) -> None:
+    """It is pooled: a loader that does not know would judge everything against another model."""
+    trained = json.loads((finished.artifact("finetune") / "artifact.json").read_text())
+    for target in _report(finished)["targets"]:
+        (original,) = [row for row in target["variants"] if row["name"] == "original"]
+        assert original["quality"]["accuracy"] == trained["record"]["quality"]["accuracy"]
+
+
 def test_plan_and_report_warn_that_zeros_bring_no_speed(finished: Project) -> None:
     words = "weight-level zeros: no speed-up on pc/onnxruntime, pc/openvino, board/onnxruntime"
     assert words in finished.edgeprune("plan", str(finished.recipe)).out.replace("\n", " ")

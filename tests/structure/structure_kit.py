@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -137,3 +140,23 @@ def _metaspace() -> Any:
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     return transformers.XLMRobertaTokenizerFast(tokenizer_object=built)
+
+
+def assert_exports_alike(model: Any, model_type: str, folder: Path) -> None:
+    """ONNX Runtime gives PyTorch's logits, for one text and for a padded batch."""
+    import onnxruntime
+    from optimum.exporters.onnx import onnx_export_from_model
+
+    logging.getLogger("optimum").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        onnx_export_from_model(
+            model, output=folder, task="text-classification", opset=18, do_validation=False
+        )
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    inputs = {name: values.numpy() for name, values in batch(model_type).items()}
+    inputs["token_type_ids"] = np.zeros_like(inputs["input_ids"])
+    names = {entry.name for entry in session.get_inputs()}
+    for rows in (slice(0, 1), slice(1, 5)):
+        (answers,) = session.run(["logits"], {name: inputs[name][rows] for name in names})
+        np.testing.assert_allclose(answers, logits(model, model_type)[rows], atol=1e-5)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import structure_kit as kit
 import torch
@@ -90,25 +87,3 @@ def test_label_words_are_read_at_the_first_token(tmp_path: Path) -> None:
     )
     assert not has_mean_pooling(model)
     assert any("first token" in note for note in notes)
-
-
-@pytest.mark.recipe
-@pytest.mark.parametrize("model_type", ["bert", "distilbert", "roberta"])
-def test_it_is_exported(model_type: str, tmp_path: Path) -> None:
-    import onnxruntime
-    from optimum.exporters.onnx import onnx_export_from_model
-
-    model = pooled(model_type)
-    logging.getLogger("optimum").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        onnx_export_from_model(
-            model, output=tmp_path, task="text-classification", opset=18, do_validation=False
-        )
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    batch = {name: values.numpy() for name, values in kit.batch(model_type).items()}
-    batch["token_type_ids"] = np.zeros_like(batch["input_ids"])
-    names = {entry.name for entry in session.get_inputs()}
-    for rows in (slice(0, 1), slice(1, 5)):
-        (answers,) = session.run(["logits"], {name: batch[name][rows] for name in names})
-        np.testing.assert_allclose(answers, kit.logits(model, model_type)[rows], atol=1e-5)
