@@ -117,7 +117,7 @@ def attach(
     for units, parts in found:
         for part in parts:
             parametrize.register_parametrization(
-                modules[part.site.name], part.tensor, Masked(units, part.axis, part.repeat)
+                modules[part.site.name], part.tensor, Masked(units, part.axis, part.repeat), unsafe=True
             )
     return found
 

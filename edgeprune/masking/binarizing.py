@@ -21,7 +21,7 @@ __all__ = [
     "hard_concrete_gate",
     "hard_concrete_sample",
     "kept_count",
-    "sigmoid_mask",
+    "sigmoid_threshold",
     "straight_through",
     "thresholded",
     "top_mask",
@@ -112,9 +112,9 @@ def group_mask(scores: Tensor, kept: int, group: int) -> Tensor:
     return torch.stack(kept_ones, dim=-1).reshape(scores.shape)
 
 
-def sigmoid_mask(scores: Tensor, tau: float) -> Tensor:
-    """Soft movement's mask: σ(S) > τ (Sanh et al. 2020, section 4)."""
-    return torch.sigmoid(scores.detach()) > tau
+def sigmoid_threshold(tau: float) -> Tensor:
+    """The score at which σ(S) = τ: soft movement keeps what is above (Sanh et al. 2020, section 4)."""
+    return torch.logit(torch.tensor(tau))
 
 
 def hard_concrete_sample(

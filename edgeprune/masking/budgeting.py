@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeprune.masking.allocating import global_threshold, score_allocation, uniform_allocation, unit_counts
-from edgeprune.masking.binarizing import top_mask
+from edgeprune.masking.binarizing import sigmoid_threshold, top_mask
 from edgeprune.masking.scheduling import tau_at
 from edgeprune.masking.units import OPEN
 
@@ -68,8 +68,7 @@ class Budget:
         plan = self._plan
         if plan.method == "l0":
             return torch.tensor(OPEN)
-        tau = tau_at(progress, final=plan.tau, warmup=plan.warmup, hold=plan.hold)
-        return torch.logit(torch.tensor(tau))
+        return sigmoid_threshold(tau_at(progress, final=plan.tau, warmup=plan.warmup, hold=plan.hold))
 
     def settle(self) -> None:
         """Final masks: the target density exactly, ties decided by position."""

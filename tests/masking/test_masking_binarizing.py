@@ -18,7 +18,7 @@ from edgeprune.masking.binarizing import (
     hard_concrete_gate,
     hard_concrete_sample,
     kept_count,
-    sigmoid_mask,
+    sigmoid_threshold,
     straight_through,
     top_mask,
     top_threshold,
@@ -144,7 +144,7 @@ def test_top_mask_by_hand() -> None:
 def test_masks_carry_no_gradient_and_leave_the_scores_alone() -> None:
     scores = torch.tensor([[3.0, 1.0, 2.0, 0.0]], requires_grad=True)
     before = scores.detach().clone()
-    for mask in (top_mask(scores, 0.5), group_mask(scores, 2, 4), sigmoid_mask(scores, 0.5)):
+    for mask in (top_mask(scores, 0.5), group_mask(scores, 2, 4)):
         assert mask.dtype == torch.bool
         assert mask.shape == scores.shape
         assert not mask.requires_grad
@@ -193,26 +193,24 @@ def test_groups_that_do_not_fit(kept: int, group: int, message: str) -> None:
         group_mask(torch.zeros(2, 8), kept, group)
 
 
-# sigmoid_mask
+# sigmoid_threshold
 
 
 @given(hnp.arrays(np.float32, SHAPES, elements=st.floats(-60, 60, width=32)), st.floats(0.001, 0.999))
-def test_sigmoid_mask_is_a_threshold_at_the_logit(scores: Array, tau: float) -> None:
-    logit = math.log(tau / (1 - tau))
+def test_scores_above_the_sigmoid_threshold_are_those_whose_sigmoid_is_above_tau(
+    scores: Array, tau: float
+) -> None:
     # Where σ(S) and τ differ by rounding alone, either answer is right.
     assume((np.abs(sigmoid(scores) - tau) > 1e-6).all())
-    found = sigmoid_mask(torch.from_numpy(scores), tau).numpy()
-    assert np.array_equal(found, scores > logit)
+    found = (torch.from_numpy(scores) >= sigmoid_threshold(tau)).numpy()
     assert np.array_equal(found, sigmoid(scores) > tau)
 
 
-def test_sigmoid_mask_by_hand() -> None:
-    scores = torch.tensor([-1.0, 0.0, 1.0])
-    assert sigmoid_mask(scores, 0.5).tolist() == [False, False, True]  # σ(0) = 0.5 is not above 0.5
-    assert sigmoid_mask(scores, 0.25).tolist() == [True, True, True]  # σ(-1) = 0.269
-    assert sigmoid_mask(scores, 0.27).tolist() == [False, True, True]
-    assert sigmoid_mask(scores, 0.0).all().item() is True
-    assert sigmoid_mask(scores, 1.0).any().item() is False
+def test_the_sigmoid_threshold_by_hand() -> None:
+    assert sigmoid_threshold(0.5).item() == 0.0
+    assert sigmoid_threshold(0.27).item() == pytest.approx(math.log(0.27 / 0.73))
+    assert sigmoid_threshold(0.0).item() == -math.inf
+    assert sigmoid_threshold(1.0).item() == math.inf
 
 
 # Hard concrete gates

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from recipes_kit import Finished, Project, write_project
+from recipes_kit import Finished, finish, write_project
 
 
 @pytest.fixture(scope="session")
@@ -17,8 +17,4 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """The project, run once from nothing."""
-    folder = tmp_path_factory.mktemp("finished")
-    project = Project(recipe, folder / "cache", folder / "runs")
-    done = project.run()
-    assert done.code == 0, done.err
-    return Finished(project, done, project.report(), project.events())
+    return finish(recipe, tmp_path_factory.mktemp("finished"))

@@ -271,7 +271,8 @@ class Project:
 
     def report(self) -> dict[str, Any]:
         """The report of the last run that finished."""
-        found: dict[str, Any] = json.loads((self.runs / "tiny" / "latest" / "report.json").read_text())
+        (path,) = self.runs.glob("*/latest/report.json")
+        found: dict[str, Any] = json.loads(path.read_text())
         return found
 
     def artifact(self, stage: str) -> Path:
@@ -302,6 +303,14 @@ class Finished:
     done: Done
     report: dict[str, Any]
     events: list[dict[str, Any]]
+
+
+def finish(recipe: Path, folder: Path) -> Finished:
+    """A recipe run once from nothing, its cache and its runs in a folder."""
+    project = Project(recipe, folder / "cache", folder / "runs")
+    done = project.run()
+    assert done.code == 0, done.err
+    return Finished(project, done, project.report(), project.events())
 
 
 def _ticks() -> Iterator[None]:
