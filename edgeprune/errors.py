@@ -96,6 +96,10 @@ class Problem:
         """The same problem with its place filled in; a place that is already known is kept."""
         return self if self.where else replace(self, where=where)
 
+    def below(self, key: tuple[str | int, ...]) -> Problem:
+        """The same problem, its key counted from further up."""
+        return replace(self, key=(*key, *self.key))
+
     def __str__(self) -> str:
         head = ": ".join(part for part in (self.where, self.path, self.message) if part)
         return f"{head}\n  hint: {self.hint}" if self.hint else head

@@ -1,1 +1,1 @@
-"""CORE: what a student learns from its teacher: losses."""
+"""CORE: what a student learns from its teacher: losses, and which layer learns from which."""

@@ -23,16 +23,13 @@ def chain_problems(recipe: Recipe) -> list[Problem]:
     problems: list[Problem] = []
     for entry in recipe.stages:
         stage = stages.get(entry.name)
-        for kind in (kind for kind in stage.requires if kind not in have):
+        for kind in (kind for kind in stage.needs(entry.config) if kind not in have):
             makers = [row.name for row in map(stages.get, stages.TABLE) if kind in row.provides]
             hint = f"put one of these before it: {', '.join(makers)}"
             problems.append(
                 Problem(entry.key, f"{stage.name!r} requires {kind!r}, which no earlier stage provides", hint)
             )
-        problems += [
-            Problem((*entry.key, *problem.key), problem.message, problem.hint)
-            for problem in stage.check(entry.config)
-        ]
+        problems += [problem.below(entry.key) for problem in stage.check(entry.config)]
         have |= set(stage.provides)
     wanted = [kind for kind in stages.get("compile").requires if kind not in have]
     if wanted and not problems:

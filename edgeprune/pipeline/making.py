@@ -55,7 +55,8 @@ class Maker:
             except BaseException as error:
                 self._log("run_failed", id=node.id, message=str(error) or type(error).__name__)
                 if isinstance(error, RecipeError):
-                    raise self._plan.recipe.error(error.problems) from error
+                    problems = [problem.below(node.place) for problem in error.problems]
+                    raise self._plan.recipe.error(problems) from error
                 if isinstance(error, Exception):
                     raise _named(error, node, list(self.made)) from error
                 raise

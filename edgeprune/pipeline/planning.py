@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune import stages
 from edgeprune.assets import Asset, Kind
-from edgeprune.errors import UnsupportedError
+from edgeprune.errors import RecipeError, UnsupportedError
 from edgeprune.pipeline.checking import chain_problems, length_problems, target_problems
 from edgeprune.pipeline.keys import code_hash, digest, library_versions
 from edgeprune.pipeline.warning import pattern_warnings
+from edgeprune.recipe.document import KeyPath
 from edgeprune.recipe.loading import Recipe
 from edgeprune.recipe.schema import Section, Target
 from edgeprune.stages.contract import Stage
@@ -46,6 +47,7 @@ class Node:
         key: Its artifact's address; None while an asset that it depends on is not here yet.
         ingredients: What the key is the hash of.
         sections: The recipe sections that the stage reads, as objects.
+        place: Where its body stands in the recipe; empty for a step that the plan adds.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Node:
     key: str | None
     ingredients: dict[str, Any]
     sections: Mapping[str, Any]
+    place: KeyPath = ()
 
 
 @dataclass(frozen=True)
@@ -115,18 +118,30 @@ def asset_sources(recipe: Recipe) -> dict[str, tuple[list[str], Kind]]:
 class _Builder:
     """Collects nodes while a plan is made."""
 
-    def __init__(self, recipe: Recipe, assets: Mapping[str, Asset | None]) -> None:
+    def __init__(self, recipe: Recipe, targets: Sequence[Target], assets: Mapping[str, Asset | None]) -> None:
         self.recipe = recipe
+        self.targets = targets
         self.assets = assets
         self.nodes: dict[str, Node] = {}
         self.provided: dict[str, str] = {}  # artifact kind -> id of the last node that provides it
 
     def add(
-        self, stage: Stage, config: Section, *, name: str, inputs: Mapping[str, str] | None = None
+        self,
+        stage: Stage,
+        config: Section,
+        *,
+        name: str,
+        inputs: Mapping[str, str] | None = None,
+        place: KeyPath = (),
     ) -> Node:
         """Add a node; its inputs are what its stage requires, unless they are given."""
-        config = stage.resolve(config)
-        wired = dict(inputs) if inputs is not None else {kind: self.provided[kind] for kind in stage.requires}
+        try:
+            config = stage.resolve(stage.fit(config, self.targets))
+        except RecipeError as error:
+            raise self.recipe.error([problem.below(place) for problem in error.problems]) from error
+        wired = (
+            {kind: self.provided[kind] for kind in stage.needs(config)} if inputs is None else dict(inputs)
+        )
         sections = {path: self._section(path) for path in stage.reads}
         hashes = {
             role: _identity(asset) if asset else None
@@ -146,7 +161,7 @@ class _Builder:
         }
         known = None not in hashes.values() and None not in parents.values()
         key = digest(ingredients) if known else None
-        node = Node(name, stage, config, wired, key, ingredients, sections)
+        node = Node(name, stage, config, wired, key, ingredients, sections, place)
         self.nodes[name] = node
         self.provided.update(dict.fromkeys(stage.provides, name))
         return node
@@ -193,11 +208,12 @@ def make_plan(recipe: Recipe, targets: Sequence[Target], assets: Mapping[str, As
     problems = [*chain_problems(recipe), *target_problems(targets), *length_problems(recipe, assets)]
     if problems:
         raise recipe.error(problems)
-    builder = _Builder(recipe, assets)
+    builder = _Builder(recipe, targets, assets)
     prepare = stages.get("prepare")
     builder.add(prepare, prepare.config(), name="prepare")
     for entry in recipe.stages:
-        builder.add(stages.get(entry.name), entry.config, name=_unused(entry.name, builder.nodes))
+        name = _unused(entry.name, builder.nodes)
+        builder.add(stages.get(entry.name), entry.config, name=name, place=entry.key)
     plans = [_plan_target(target, builder) for target in targets]
     nodes = tuple(builder.nodes.values())
     return Plan(recipe, nodes, tuple(plans), dict(assets), pattern_warnings(nodes, targets))

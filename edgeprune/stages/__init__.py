@@ -18,6 +18,8 @@ TABLE = {
     "prepare": "edgeprune.stages.prepare:PREPARE",
     "finetune": "edgeprune.stages.finetune:FINETUNE",
     "learn_masks": "edgeprune.stages.learn_masks:LEARN_MASKS",
+    "prune_structure": "edgeprune.stages.prune_structure:PRUNE_STRUCTURE",
+    "distill": "edgeprune.stages.distill:DISTILL",
     "export": "edgeprune.stages.export:EXPORT",
     "compile": "edgeprune.stages.compile:COMPILE",
     "measure": "edgeprune.stages.measure:MEASURE",

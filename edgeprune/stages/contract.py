@@ -6,13 +6,13 @@ the heavy libraries are imported inside `apply`. The pipeline does the rest: ord
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import Problem
-from edgeprune.recipe.schema import Section
+from edgeprune.recipe.schema import Section, Target
 
 __all__ = ["Outcome", "Stage", "Work"]
 
@@ -81,6 +81,9 @@ class Stage:
         check: Problems that the schema cannot see; key paths relative to the body.
         pattern: The sparsity pattern that its result has, for that body: a word of `Target.speeds_up`,
             another ``n:m``, or words joined by ``+``; None where it makes no zeros.
+        also: Artifact kinds that it requires for that body, beside `requires`.
+        fit: Fills in what the recipe's targets decide, before the key is made; what no target of the recipe
+            gives is an error.
         packs: Whether it leaves a mask pack, which any zeros make smaller.
         in_recipe: Users list it; otherwise the plan adds it.
     """
@@ -102,4 +105,10 @@ class Stage:
     check: Callable[[Any], list[Problem]] = lambda config: []
     pattern: Callable[[Any], str | None] = lambda config: None
     packs: Callable[[Any], bool] = lambda config: False
+    also: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    fit: Callable[[Any, Sequence[Target]], Any] = lambda config, targets: config
     in_recipe: bool = True
+
+    def needs(self, config: Any) -> tuple[str, ...]:
+        """All artifact kinds that it requires for that body."""
+        return (*self.requires, *self.also(config))

@@ -13,13 +13,15 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.recipe.schema import Section
 from edgeprune.stages.contract import Outcome, Stage, Work
 
-__all__ = ["EXPORT", "ExportConfig"]
+__all__ = ["EXPORT", "OPSET", "ExportConfig", "write_onnx"]
+
+OPSET = 18
 
 
 class ExportConfig(Section):
     """How the model is exported."""
 
-    opset: int = Field(18, ge=14, le=23, description="ONNX operator set.")
+    opset: int = Field(OPSET, ge=14, le=23, description="ONNX operator set.")
     tolerance: float = Field(1e-4, gt=0, description="Largest allowed difference of a logit from PyTorch's.")
     check_examples: int = Field(64, ge=4, description="Validation examples that the check runs on.")
 
@@ -33,7 +35,7 @@ def apply(work: Work) -> Outcome:
     config: ExportConfig = work.config
     source = work.inputs["model"]
     model = load(source)
-    _export(model, work.output, config.opset)
+    write_onnx(model, work.output, config.opset)
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json"):
         if (source / name).is_file():
             shutil.copyfile(source / name, work.output / name)
@@ -48,8 +50,14 @@ def apply(work: Work) -> Outcome:
     return Outcome(record={"max_logit_difference": worst, "checked_batches": checked, "file_bytes": size})
 
 
-def _export(model: Any, output: Path, opset: int) -> None:
-    """The live model through optimum's exporter; only the files that we need are left."""
+def write_onnx(model: Any, output: Path, opset: int = OPSET) -> None:
+    """A live classifier through optimum's exporter: `model.onnx`, and its `config.json`.
+
+    Args:
+        model: In evaluation mode.
+        output: Folder; made if it is not there.
+        opset: ONNX operator set.
+    """
     import logging
     import warnings
 

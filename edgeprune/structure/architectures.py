@@ -27,6 +27,7 @@ __all__ = [
     "MaskedLMHead",
     "activation",
     "architecture_of",
+    "encoder_layers",
     "head_parameters",
     "heads_per_layer",
     "linear_sites",
@@ -109,7 +110,7 @@ class Architecture:
         label_words: Where a label-word head sits in it.
         mlm: The parts of the MLM head.
         position_bias: Path of an embedding [buckets, heads] that all layers add to their attention scores,
-            from the base model; empty where there is none. Whoever slices heads must slice it too.
+            from the base model; empty where there is none. A layer with fewer heads reads those of its own.
     """
 
     layers: str
@@ -261,7 +262,8 @@ def linear_sites(model: Any) -> tuple[LinearSite, ...]:
         model: A Hugging Face model with or without a head, e.g. a sequence classifier.
 
     Returns:
-        Layer by layer, and in each layer in the order query, key, value, output, up, down.
+        Layer by layer, and in each layer in the order query, key, value, output, up, down. What a sub-layer
+        without heads or rows has left is no matrix, and is not among them.
 
     Raises:
         UnsupportedError: The table has no such architecture, or the model's modules are not those that it
@@ -269,11 +271,11 @@ def linear_sites(model: Any) -> tuple[LinearSite, ...]:
     """
     entry = architecture_of(model)
     prefix = _base_prefix(model)
-    layers = _module(model, f"{prefix}{entry.layers}")
     sites = [
-        LinearSite(f"{prefix}{entry.layers}.{layer}.{entry.linears[kind]}", layer, kind)
-        for layer in range(len(layers))
+        LinearSite(f"{prefix}{entry.layers}.{number}.{entry.linears[kind]}", number, kind)
+        for number, layer in enumerate(encoder_layers(model))
         for kind in KINDS
+        if not _is_empty(layer, entry, kind)
     ]
     for site in sites:
         _require_linear(model, site.name)
@@ -309,8 +311,18 @@ def heads_per_layer(model: Any) -> tuple[int, ...]:
             names.
     """
     entry = architecture_of(model)
-    layers = _module(model, f"{_base_prefix(model)}{entry.layers}")
+    layers = encoder_layers(model)
     return tuple(int(getattr(_module(layer, entry.attention), entry.heads)) for layer in layers)
+
+
+def encoder_layers(model: Any) -> Any:
+    """The encoder's list of layers, an `nn.ModuleList`.
+
+    Raises:
+        UnsupportedError: The table has no such architecture, or the model's modules are not those that it
+            names.
+    """
+    return _module(model, f"{_base_prefix(model)}{architecture_of(model).layers}")
 
 
 def activation(config: Any, head: MaskedLMHead) -> Any:
@@ -318,6 +330,15 @@ def activation(config: Any, head: MaskedLMHead) -> Any:
     from transformers.activations import ACT2FN
 
     return ACT2FN[getattr(config, head.activation) if head.activation else "gelu"]
+
+
+def _is_empty(layer: Any, entry: Architecture, kind: Kind) -> bool:
+    """Whether a matrix went with the last head, or the last FFN row, of its sub-layer."""
+    from edgeprune.structure.emptied import NoAttention, OutputBias
+
+    if kind in ("up", "down"):
+        return isinstance(_module(layer, entry.linears["down"]), OutputBias)
+    return isinstance(_module(layer, entry.attention), NoAttention)
 
 
 def _base_prefix(model: Any) -> str:

@@ -72,11 +72,14 @@ def save(model: Any, folder: str | PathLike[str], tokenizer: Any = None) -> None
 def structure_of(model: Any) -> Structure:
     """What `structure.json` says of a model; read off its modules, so that it cannot lie."""
     from edgeprune.structure.heads import label_words_of
+    from edgeprune.structure.narrowing import kept_hidden
     from edgeprune.structure.pooling import has_mean_pooling
+    from edgeprune.structure.slicing import kept_layers
 
     words = label_words_of(model)
     pooling: Pooling = "mean" if has_mean_pooling(model) else "first"
-    return Structure("label-words" if words else "trained", words, pooling)
+    head: Head = "label-words" if words else "trained"
+    return Structure(head, words, pooling, kept_layers(model), kept_hidden(model))
 
 
 def pretrained(
@@ -284,15 +287,22 @@ def shape(model: Any, structure: Structure) -> None:
     """Make an architecture's plain classifier what a `structure.json` says; new parts are not filled in.
 
     Raises:
+        EdgepruneError: It names layers, heads, rows or dimensions that the architecture does not have.
         UnsupportedError: The table has no such architecture.
     """
     from edgeprune.structure.heads import attach_label_words
+    from edgeprune.structure.narrowing import slice_hidden
     from edgeprune.structure.pooling import attach_mean_pooling
+    from edgeprune.structure.slicing import slice_layers
 
     if structure.label_words:
         attach_label_words(model, structure.label_words)
     if structure.pooling == "mean":
         attach_mean_pooling(model)
+    if structure.layers is not None:
+        slice_layers(model, structure.layers)
+    if structure.hidden is not None:
+        slice_hidden(model, structure.hidden)
 
 
 def _skeleton(config: Any) -> Any:

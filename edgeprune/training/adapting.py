@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 __all__ = ["Adaptation"]
@@ -26,12 +28,24 @@ class Adaptation:
     def begin_step(self, step: int, total: int) -> None:
         """Before the forward pass of a step."""
 
+    def bring(
+        self, indices: Sequence[int], texts: Mapping[str, npt.NDArray[np.int64]]
+    ) -> dict[str, torch.Tensor]:
+        """What `loss` is to find in a batch beside the model's inputs; asked for ahead of the batch's step.
+
+        Args:
+            indices: Numbers of the examples of the batch.
+            texts: Their tokens before words are hidden: the model's inputs, [batch, tokens] each.
+        """
+        return {}
+
     def loss(self, logits: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor | None:
         """The loss of a batch; None: the model's own cross-entropy.
 
         Args:
             logits: [batch, classes].
-            batch: The model's inputs, `labels` [batch], and `teacher` [batch, classes] where `fit` got it.
+            batch: The model's inputs, `labels` [batch], `teacher` [batch, classes] where `fit` got it, and
+                what `bring` gave.
         """
         return None
 

@@ -8,6 +8,7 @@ steps that divide the checkpoint interval.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Fitted", "Precision", "Settings", "fit", "resolve_precision"]
 
 Precision = Literal["fp32", "bf16"]
+
+# Whatever else is in a batch is for the loss alone.
+_MODEL_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "labels"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def fit(
     checkpoints = scratch / "checkpoints"
     start = newest_whole(checkpoints)
     adaptation = adaptation or Adaptation()
-    make_batch = _batch_maker(encoded, labels, settings, tokenizer, teacher)
+    make_batch = _batch_maker(encoded, labels, settings, tokenizer, teacher, adaptation)
     trainer = _trainer(model, make_batch, encoded, settings, checkpoints, adaptation)
     for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
         trainer.remove_callback(callback)
@@ -156,6 +160,7 @@ def _batch_maker(
     settings: Settings,
     tokenizer: PreTrainedTokenizerBase,
     teacher: npt.NDArray[np.float32] | None,
+    adaptation: Adaptation,
 ) -> Callable[[list[int]], dict[str, torch.Tensor]]:
     """From the visits of one batch (see `batching`) to padded tensors."""
     from edgeprune.tasks.encoding import collate
@@ -171,6 +176,7 @@ def _batch_maker(
 
         indices = [visit % len(encoded) for visit in visits]
         arrays = collate(encoded, indices, tokenizer.pad_token_id)
+        extra = adaptation.bring(indices, dict(arrays))
         if settings.word_dropout:
             arrays["input_ids"] = hide_tokens(
                 arrays["input_ids"],
@@ -183,7 +189,7 @@ def _batch_maker(
         tensors["labels"] = torch.tensor([labels[index] for index in indices])
         if teacher is not None:
             tensors["teacher"] = torch.from_numpy(teacher[indices])
-        return tensors
+        return tensors | extra
 
     return batch
 
@@ -228,13 +234,16 @@ def _trainer(
             return self.optimizer
 
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **rest: Any) -> Any:
-            extra = {name: inputs.pop(name) for name in ("teacher",) if name in inputs}
+            extra = {name: inputs.pop(name) for name in inputs.keys() - _MODEL_INPUTS}
             if type(adaptation).loss is Adaptation.loss:
                 return super().compute_loss(model, inputs, return_outputs, **rest)
             batch = dict(inputs) | extra
             logits = model(**{name: item for name, item in inputs.items() if name != "labels"}).logits
             return adaptation.loss(logits, batch)
 
+    # transformers tells accelerate of bf16 through this variable and never takes it back: an fp32 training
+    # that comes after a bf16 one in the same process would be a bf16 one.
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if settings.precision == "bf16" else "no"
     arguments = transformers.TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=settings.epochs,

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
 from guides import RECIPES, ROOT, TARGETS, blocks, rows, text
@@ -43,6 +43,8 @@ def leaves(annotation: Any) -> Iterator[Any]:
     if get_origin(annotation) in (Union, UnionType, list):
         for argument in get_args(annotation):
             yield from leaves(argument)
+    elif get_origin(annotation) is Annotated:
+        yield from leaves(get_args(annotation)[0])
     else:
         yield annotation
 

@@ -259,7 +259,7 @@ def test_an_impossible_order_is_refused_where_it_was_written(recipe: Path) -> No
         _plan(recipe)
     assert [str(problem) for problem in caught.value.problems] == [
         f"{recipe}:14:5: stages.0.export: 'export' requires 'model', which no earlier stage provides\n"
-        "  hint: put one of these before it: finetune, learn_masks"
+        "  hint: put one of these before it: finetune, learn_masks, prune_structure, distill"
     ]
 
 

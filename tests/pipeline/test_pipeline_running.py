@@ -192,15 +192,16 @@ def test_an_error_of_a_stage_keeps_its_kind(run: Runs, monkeypatch: pytest.Monke
     assert "completed: prepare" in caught.value.hint
 
 
-def test_what_a_stage_finds_wrong_in_the_data_is_shown_in_the_recipe(
+def test_what_a_stage_finds_wrong_in_its_body_is_shown_in_the_recipe(
     run: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem = Problem(("task", "columns", "text"), "there is no column 'sentence'", "it has: text")
+    problem = Problem(("epochs",), "2 are too many for this data", "take 1")
     _raise_in_finetune(monkeypatch, RecipeError([problem]))
     with pytest.raises(RecipeError) as caught:
         run()
     (found,) = caught.value.problems
-    assert found.where == f"{run.recipe}:8:13"
+    assert found.path == "stages.0.finetune.epochs"
+    assert found.where == f"{run.recipe}:14:16"
 
 
 def test_an_interrupted_run_goes_on(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

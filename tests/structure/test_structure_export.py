@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import structure_kit as kit
 
+from edgeprune.structure.description import KeptLayer
 from edgeprune.structure.loading import load, pretrained, save
+from edgeprune.structure.narrowing import slice_hidden
 from edgeprune.structure.pooling import attach_mean_pooling
+from edgeprune.structure.slicing import slice_layers
 
 pytestmark = pytest.mark.recipe  # importing the exporter alone takes seconds
 
@@ -25,4 +28,13 @@ def test_the_exported_label_words_answer_as_pytorch_does(model_type: str, tmp_pa
 def test_the_exported_mean_pools_as_pytorch_does(model_type: str, tmp_path: Path) -> None:
     model = kit.classifier(model_type)
     attach_mean_pooling(model)
+    kit.assert_exports_alike(model, model_type, tmp_path)
+
+
+@pytest.mark.parametrize("model_type", kit.TYPES)
+def test_the_exported_cut_model_answers_as_pytorch_does(model_type: str, tmp_path: Path) -> None:
+    """A layer with few heads, one without heads, one without FFN rows; a narrower hidden width."""
+    model = kit.classifier(model_type)
+    slice_layers(model, (KeptLayer(0, (1, 3), (0, 5)), KeptLayer(1, (), (2,)), KeptLayer(2, (0,), ())))
+    slice_hidden(model, range(0, kit.HIDDEN, 2))
     kit.assert_exports_alike(model, model_type, tmp_path)

@@ -1,0 +1,259 @@
+"""The stage on a tiny encoder: what it saves is what the budget says, and what the record says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stages_kit as kit
+import torch
+from safetensors.torch import load_file, save_file
+
+import edgeprune
+from edgeprune import stages
+from edgeprune.errors import RecipeError
+from edgeprune.recipe.schema import Target
+from edgeprune.runner.cpu import describe
+from edgeprune.stages.contract import Outcome
+from edgeprune.structure.architectures import heads_per_layer, linear_sites
+from edgeprune.structure.costs import flops, parameters, shape_of
+from edgeprune.structure.loading import load, structure_of
+from edgeprune.tasks.encoding import encode
+from edgeprune.tasks.examples import Examples
+from edgeprune.training.predicting import quality_of
+
+STAGE = stages.get("prune_structure")
+Apply = Callable[..., tuple[Path, Outcome]]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return kit.write_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def apply(world: dict[str, Path], tmp_path: Path) -> Apply:
+    def done(body: dict[str, Any], name: str = "made", **inputs: Path) -> tuple[Path, Outcome]:
+        given = {"data": world["data"], "original": world["original"], **inputs}
+        body = {"alignment": 4, "calibration": {"examples": 32}} | body
+        work = kit.work(STAGE, world, tmp_path / name, body, inputs=given)
+        return work.output, STAGE.apply(work)
+
+    return done
+
+
+def counts(folder: Path) -> list[tuple[int, int]]:
+    return [(len(layer.heads), len(layer.rows)) for layer in structure_of(load(folder)).layers or ()]
+
+
+def test_shares_are_met_over_all_layers(apply: Apply) -> None:
+    folder, outcome = apply({"budget": {"heads": 0.5, "ffn": 0.25}})
+    left = counts(folder)
+    assert sum(heads for heads, _ in left) == 2
+    assert sum(rows for _, rows in left) == 16
+    assert all(rows % 4 == 0 for _, rows in left)
+    assert outcome.record["heads"] == {"before": 4, "after": 2}
+    assert outcome.record["rows"] == {"before": 64, "after": 16}
+    assert [row["rows"] for row in outcome.record["layers"] if row["there"]] == [rows for _, rows in left]
+
+
+def test_the_loaded_folder_scores_as_the_record_says(apply: Apply, world: dict[str, Path]) -> None:
+    import transformers
+
+    folder, outcome = apply({"budget": {"ffn": 0.5}})
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    validation = Examples.load(world["data"] / "validation")
+    found = quality_of(
+        edgeprune.load(folder), validation, encode(tokenizer, validation, 16), pad_id=tokenizer.pad_token_id
+    )
+    assert outcome.record["quality"] == asdict(found)
+
+
+@pytest.mark.parametrize("kind", ["parameters", "flops"])
+def test_a_budget_of_costs_is_met_by_what_is_saved(kind: str, apply: Apply, world: dict[str, Path]) -> None:
+    folder, outcome = apply({"budget": {kind: 0.4}})
+    model = load(folder)
+    shape = shape_of(load(world["original"]))
+    named = model.base_model.encoder.named_parameters()
+    counted = sum(item.numel() for name, item in named if "LayerNorm" not in name)
+    assert outcome.record["encoder_parameters"]["after"] == counted
+    dense = [(shape.heads, shape.rows)] * shape.layers
+    ratio = {
+        "parameters": counted / parameters(shape, dense),
+        "flops": flops(shape, counts(folder), 16) / flops(shape, dense, 16),
+    }[kind]
+    assert 0.25 < ratio <= 0.4
+    assert outcome.record["cost"]["ratio"] == pytest.approx(ratio)
+
+
+def test_the_most_important_units_stay(apply: Apply, world: dict[str, Path]) -> None:
+    """One head's output and one row's output are made to matter most; magnitude sees it."""
+    model = load(world["original"])
+    with torch.no_grad():
+        layer = model.base_model.encoder.layer[1]
+        layer.attention.output.dense.weight[:, : kit.HIDDEN // kit.HEADS] *= 100
+        layer.output.dense.weight[:, 8:12] *= 100
+    loud = world["original"].with_name("loud")
+    if not loud.exists():
+        import shutil
+
+        shutil.copytree(world["original"], loud)
+        model.save_pretrained(loud)
+    folder, outcome = apply(
+        {"budget": {"heads": 0.25, "ffn": 0.0625}, "importance": "magnitude"}, original=loud
+    )
+    (layer_left,) = structure_of(load(folder)).layers or ()
+    assert (layer_left.source, layer_left.heads, layer_left.rows) == (1, (0,), (8, 9, 10, 11))
+    assert "layers that went as a whole: 0" in outcome.notes
+
+
+def _masks(world: dict[str, Path], folder: Path) -> Path:
+    """An artifact of `learn_masks` that keeps head 1 of layer 0 and rows 4 to 7 of layer 1."""
+    folder.mkdir()
+    model = load(world["original"])
+    masks = {
+        site.name: torch.zeros_like(model.get_submodule(site.name).weight) for site in linear_sites(model)
+    }
+    size = kit.HIDDEN // kit.HEADS
+    masks["bert.encoder.layer.0.attention.self.value"][size:] = 1
+    masks["bert.encoder.layer.1.output.dense"][:, 4:8] = 1
+    save_file({name: mask.to(torch.uint8) for name, mask in masks.items()}, folder / "masks.safetensors")
+    save_file(masks, folder / "scores.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("importance", ["masks", "scores"])
+def test_learned_masks_decide(importance: str, apply: Apply, world: dict[str, Path], tmp_path: Path) -> None:
+    body = {"budget": {"heads": 0.25, "ffn": 0.0625}, "importance": importance}
+    folder, _ = apply(body, masks=_masks(world, tmp_path / "masks"))
+    first, second = structure_of(load(folder)).layers or ()
+    assert (first.source, first.heads, first.rows) == (0, (1,), ())
+    assert (second.source, second.heads, second.rows) == (1, (), (4, 5, 6, 7))
+
+
+def test_the_weights_are_those_that_are_asked_for(apply: Apply, world: dict[str, Path]) -> None:
+    model = load(world["original"])
+    with torch.no_grad():
+        model.classifier.bias += 1
+    other = world["original"].with_name("other")
+    if not other.exists():
+        import shutil
+
+        shutil.copytree(world["original"], other)
+        model.save_pretrained(other)
+    body = {"budget": {"ffn": 0.5}, "importance": "magnitude"}
+    original, _ = apply(body, "one")
+    cut, _ = apply(body | {"weights": "model"}, "two", model=other)
+    bias = [load_file(folder / "model.safetensors")["classifier.bias"] for folder in (original, cut)]
+    assert torch.equal(bias[0] + 1, bias[1])
+
+
+def test_cut_again_it_goes_on_from_there(apply: Apply) -> None:
+    first, _ = apply({"budget": {"heads": 0.5, "ffn": 0.5}}, "first")
+    second, outcome = apply({"budget": {"parameters": 0.3}, "weights": "model"}, "second", model=first)
+    kept = structure_of(load(second)).layers or ()
+    before = {layer.source: layer for layer in structure_of(load(first)).layers or ()}
+    assert all(set(layer.rows) <= set(before[layer.source].rows) for layer in kept)
+    assert all(set(layer.heads) <= set(before[layer.source].heads) for layer in kept)
+    assert outcome.record["cost"]["ratio"] <= 0.3, "of the dense model, not of the one that was cut"
+
+
+def test_a_narrower_width_and_fewer_tokens(apply: Apply) -> None:
+    body = {"budget": {"parameters": 0.2}, "widths": [8], "vocabulary": {"extra": ["film"]}}
+    folder, outcome = apply(body)
+    model = load(folder)
+    assert outcome.record["hidden"]["after"] in (8, 16)
+    assert model.get_input_embeddings().num_embeddings == outcome.record["vocabulary"]
+    assert outcome.record["parameters"]["after"] == sum(item.numel() for item in model.parameters())
+    assert sum(heads_per_layer(model)) == outcome.record["heads"]["after"]
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "hint"),
+    [
+        ({"budget": {"heads": 0.0, "ffn": 0.01}}, "budget", "smallest"),
+        ({"budget": {"parameters": 0.0001}}, "budget.parameters", "smallest ratio"),
+        ({"budget": {"flops": 0.5}, "widths": [17]}, "widths", "at most 16"),
+        ({"budget": {"ffn": 0.5}, "vocabulary": {"extra": ["nonsense"]}}, "vocabulary.extra", ""),
+    ],
+)
+def test_what_cannot_be_met_says_what_can(body: dict[str, Any], path: str, hint: str, apply: Apply) -> None:
+    with pytest.raises(RecipeError) as caught:
+        apply(body)
+    (problem,) = caught.value.problems
+    assert problem.path.startswith(path)
+    assert hint in problem.hint
+
+
+# Before anything is run.
+
+
+def _config(body: dict[str, Any]) -> Any:
+    return STAGE.config.model_validate(body)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        {},
+        {"heads": 0.5, "flops": 0.5},
+        {"parameters": 0.5, "flops": 0.5},
+        {"parameters": 1.0},
+        {"heads": 1.5},
+    ],
+)
+def test_a_budget_is_of_one_kind(budget: dict[str, Any]) -> None:
+    from pydantic import ValidationError
+
+    with pytest.raises(ValidationError):
+        _config({"budget": budget})
+
+
+def test_it_requires_what_it_ranks_and_cuts() -> None:
+    assert STAGE.needs(_config({"budget": {"ffn": 0.5}})) == ("data", "original")
+    assert STAGE.needs(_config({"budget": {"ffn": 0.5}, "importance": "scores"}))[2:] == ("masks",)
+    assert STAGE.needs(_config({"budget": {"ffn": 0.5}, "weights": "model"}))[2:] == ("model",)
+
+
+def test_what_nothing_decides_on_is_refused() -> None:
+    assert STAGE.check(_config({"budget": {"heads": 0.0, "ffn": 0.0}}))
+    assert STAGE.check(_config({"budget": {"ffn": 0.5}, "widths": [8]}))
+    assert STAGE.check(_config({"budget": {"flops": 0.5}, "widths": [8], "importance": "magnitude"}))
+    assert not STAGE.check(_config({"budget": {"flops": 0.5}, "widths": [8]}))
+
+
+def _target(name: str, architecture: str, alignment: int) -> Target:
+    return Target.model_validate(
+        {
+            "name": name,
+            "description": name,
+            "architecture": architecture,
+            "device": {"kind": "local"},
+            "backends": [{"backend": "onnxruntime", "variants": ["fp32", "int8-dynamic"]}],
+            "speeds_up": ["head", "row", "layer"],
+            "alignment": alignment,
+        }
+    )
+
+
+def test_targets_decide_alignment_and_what_is_timed() -> None:
+    machine = describe()
+    here = _target("here", machine.architecture, 8)
+    elsewhere = _target("there", "aarch64" if machine.architecture == "x86_64" else "x86_64", 32)
+    assert STAGE.fit(_config({"budget": {"ffn": 0.5}}), [here, elsewhere]).alignment == 32
+    assert STAGE.fit(_config({"budget": {"ffn": 0.5}, "alignment": 4}), [here]).alignment == 4
+    timed = _config({"budget": {"latency": {"target": "here", "ratio": 0.5}}})
+    latency = STAGE.fit(timed, [here, elsewhere]).budget.latency
+    assert (latency.variant, latency.cpu) == ("onnxruntime/fp32", machine.model)
+    assert latency.machine.backends[0].variants == ["fp32"]
+    for change, words in (
+        ({"target": "nowhere"}, "no target of this recipe"),
+        ({"target": "there"}, "cannot be measured on this machine"),
+        ({"target": "here", "variant": "openvino/bf16"}, "no variant"),
+    ):
+        body = {"budget": {"latency": {"target": "here", "ratio": 0.5} | change}}
+        with pytest.raises(RecipeError, match=words):
+            STAGE.fit(_config(body), [here, elsewhere])
