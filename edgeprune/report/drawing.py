@@ -68,7 +68,7 @@ def quiet(axes: Axes) -> None:
 
 def title(axes: Axes, text: str) -> None:
     """What the vertical axis holds, above it on the left."""
-    axes.set_title(text, loc="left", fontsize=FONT, color=COLOURS["muted"], pad=6)
+    axes.set_title(text, loc="left", fontsize=FONT, color=COLOURS["muted"], pad=6, parse_math=False)
 
 
 def round_ticks(low: float, high: float) -> list[float]:

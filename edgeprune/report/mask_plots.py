@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.report.curves import Panel, loss_panel, draw_panels
 from edgeprune.report.drawing import FONT, WIDTH, add_axes, draw, quiet, round_ticks, title
-from edgeprune.report.formatting import count, percent, plain
+from edgeprune.report.formatting import percent, plain
 from edgeprune.report.masks import MaskRecord, Matrix, kinds_of, layers_of
 from edgeprune.report.page_svg import COLOURS
 
@@ -23,7 +24,6 @@ _LABEL_CHARACTERS = 9
 _WIDE = 8.0  # from this ratio of largest to smallest density on, the axis is logarithmic
 
 _DENSITY_HEIGHT = 300.0
-_PANEL_HEIGHT, _PANEL_GAP, _PANEL_BASE = 86.0, 32.0, 42.0
 
 
 def draw_density(record: MaskRecord, uid: str) -> str:
@@ -143,69 +143,18 @@ def _pushed_up(values: Sequence[float], gap: float, low: float, high: float) -> 
     return placed
 
 
-@dataclass(frozen=True)
-class _Curve:
-    """One panel of the training plot: values in the unit of its title, over steps."""
-
-    title: str
-    steps: tuple[int, ...]
-    values: tuple[float, ...]
-    colour: str
-    goal: float | None = None
-
-
 def draw_training(record: MaskRecord, uid: str) -> str:
     """Loss, density and regularizer over the steps, as SVG; empty where there is none of them."""
-    curves = _curves(record)
-    if not curves:
-        return ""
-    height = _PANEL_BASE + len(curves) * (_PANEL_HEIGHT + _PANEL_GAP)
-
-    def paint(figure: Figure) -> None:
-        last = max(curve.steps[-1] for curve in curves)
-        for index, curve in enumerate(curves):
-            top = height - _PANEL_GAP + 8 - index * (_PANEL_HEIGHT + _PANEL_GAP)
-            axes = add_axes(figure, 40, top - _PANEL_HEIGHT, WIDTH - 16, top)
-            _paint_curve(axes, curve, last)
-            if index < len(curves) - 1:
-                axes.set_xticklabels([])
-        axes.set_xlabel("step", color=COLOURS["muted"])
-
-    told = "; ".join(
-        f"{curve.title}: {curve.values[0]:.3g} at step {count(curve.steps[0])}, "
-        f"{curve.values[-1]:.3g} at step {count(curve.steps[-1])}"
-        for curve in curves
-    )
-    return draw(paint, height, uid=uid, title=f"Training of {plain(record.id)}", description=f"{told}.")
+    return draw_panels(_curves(record), uid, f"Training of {plain(record.id)}")
 
 
-def _curves(record: MaskRecord) -> list[_Curve]:
-    curves = []
-    if record.curve and len(record.curve) > 1:
-        steps, losses = zip(*record.curve, strict=True)
-        curves.append(_Curve("loss", steps, losses, "ink"))
+def _curves(record: MaskRecord) -> list[Panel]:
+    curves = loss_panel(record.curve)
     trace = record.trace
     if trace is not None and trace.density:
         goal = record.density.target if record.density else None
         shown = tuple(100 * value for value in trace.density)
-        curves.append(_Curve("density, %", trace.step, shown, "accent", None if goal is None else 100 * goal))
+        curves.append(Panel("density, %", trace.step, shown, "accent", None if goal is None else 100 * goal))
     if trace is not None and trace.regularizer and any(trace.regularizer):
-        curves.append(_Curve("regularizer, as it enters the loss", trace.step, trace.regularizer, "open"))
+        curves.append(Panel("regularizer, as it enters the loss", trace.step, trace.regularizer, "open"))
     return curves
-
-
-def _paint_curve(axes: Axes, curve: _Curve, last: int) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    quiet(axes)
-    if curve.goal is not None:
-        axes.axhline(curve.goal, color=COLOURS["muted"], linewidth=1.0, dashes=(5, 3))
-    axes.plot(curve.steps, curve.values, color=COLOURS[curve.colour], linewidth=1.4)
-    low, high = min(0.0, *curve.values), max(curve.values)
-    axes.set_xlim(0, last)
-    axes.set_ylim(low, low + (high - low) * 1.08 or 1)
-    axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
-    title(axes, curve.title)

@@ -1,28 +1,15 @@
-"""What a mask-learning stage left in its record, read for the renderers.
-
-A record is foreign data: it may be older than this code or come from a stage of somebody else's. Each part
-that is missing or does not fit is None here, and then has no figure, plot or column; the raw record stays in
-`report.json`.
-"""
+"""What a mask-learning stage left in its record, read for the renderers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
 from edgeprune.report.model import Quality, Report, StageRow
+from edgeprune.report.records import Count, Curve, Lenient, LenientTuple, Number, Part, Share
 
 __all__ = [
     "SHOWN_HERE",
@@ -43,54 +30,34 @@ SHOWN_HERE = frozenset({"matrices", "trace", "curve"})
 _KINDS = ("query", "key", "value", "output", "up", "down")
 
 
-def _none_if_broken(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return check(value)
-    except ValidationError:
-        return None
-
-
-def _empty_if_broken(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    return _none_if_broken(value, check) or ()
-
-
 def _rectangular(rows: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
     if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
         raise ValueError("rows are missing, empty or not of one length")
     return rows
 
 
-_Lenient = WrapValidator(_none_if_broken)
-_Share = Annotated[float, Field(ge=0, le=1)]
-_Count = Annotated[int, Field(ge=0)]
 _Map = Annotated[tuple[tuple[Annotated[float, Field(ge=0, le=100)], ...], ...], AfterValidator(_rectangular)]
 
 
-class _Part(BaseModel):
-    """Base of all parts: immutable; what this code does not know is left out; only finite numbers."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
-
-
-class Density(_Part):
+class Density(Part):
     """Kept weights over prunable weights, 0..1.
 
     `kept` is of the matrices that the granularity can mask, `encoder` of all of the encoder's linear layers.
     """
 
-    kept: _Share
-    target: Annotated[_Share | None, _Lenient] = None
-    kept_weights: Annotated[_Count | None, _Lenient] = None
-    prunable_weights: Annotated[_Count | None, _Lenient] = None
-    encoder: Annotated[_Share | None, _Lenient] = None
+    kept: Share
+    target: Annotated[Share | None, Lenient] = None
+    kept_weights: Annotated[Count | None, Lenient] = None
+    prunable_weights: Annotated[Count | None, Lenient] = None
+    encoder: Annotated[Share | None, Lenient] = None
 
 
-class Scores(_Part):
+class Scores(Part):
     """Histogram of one matrix's scores: counts of equally wide bins from `low` to `high`."""
 
-    low: float
-    high: float
-    counts: tuple[_Count, ...] = Field(min_length=1)
+    low: Number
+    high: Number
+    counts: tuple[Count, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _holds_something(self) -> Scores:
@@ -109,7 +76,7 @@ class Scores(_Part):
         return self.high
 
 
-class Matrix(_Part):
+class Matrix(Part):
     """One masked matrix: its place, its density, its scores and where its weights were kept.
 
     `map` holds per cent of weights kept, by equal parts of the matrix: first axis outputs, second inputs.
@@ -117,18 +84,18 @@ class Matrix(_Part):
 
     layer: Annotated[int, Field(ge=0)]
     kind: str
-    density: _Share
-    shape: Annotated[tuple[_Count, _Count] | None, _Lenient] = None
-    scores: Annotated[Scores | None, _Lenient] = None
-    map: Annotated[_Map | None, _Lenient] = None
+    density: Share
+    shape: Annotated[tuple[Count, Count] | None, Lenient] = None
+    scores: Annotated[Scores | None, Lenient] = None
+    map: Annotated[_Map | None, Lenient] = None
 
 
-class Trace(_Part):
+class Trace(Part):
     """Density and regularizer (as it entered the loss) at some steps of the training."""
 
-    step: tuple[_Count, ...] = Field(min_length=2)
-    density: Annotated[tuple[_Share, ...] | None, _Lenient] = None
-    regularizer: Annotated[tuple[float, ...] | None, _Lenient] = None
+    step: tuple[Count, ...] = Field(min_length=2)
+    density: Annotated[tuple[Share, ...] | None, Lenient] = None
+    regularizer: Annotated[tuple[Number, ...] | None, Lenient] = None
 
     @model_validator(mode="after")
     def _one_value_a_step(self) -> Trace:
@@ -138,34 +105,34 @@ class Trace(_Part):
         return self
 
 
-class Pack(_Part):
+class Pack(Part):
     """The mask pack: its size, and how near its masks come to the entropy of as many independent bits."""
 
-    bytes: _Count
-    mask_bytes: Annotated[_Count | None, _Lenient] = None
-    head_bytes: Annotated[_Count | None, _Lenient] = None
-    bits_per_weight: Annotated[float | None, _Lenient] = None
-    entropy_bound: Annotated[float | None, _Lenient] = None
+    bytes: Count
+    mask_bytes: Annotated[Count | None, Lenient] = None
+    head_bytes: Annotated[Count | None, Lenient] = None
+    bits_per_weight: Annotated[float | None, Lenient] = None
+    entropy_bound: Annotated[float | None, Lenient] = None
 
 
-class MaskRecord(_Part):
+class MaskRecord(Part):
     """What is known of the masks that one stage made; `id` is the stage's place in the plan."""
 
     id: str
-    method: Annotated[str | None, _Lenient] = None
-    allocation: Annotated[str | None, _Lenient] = None
-    granularity: Annotated[str | None, _Lenient] = None
-    distilled: Annotated[bool | None, _Lenient] = None
-    head: Annotated[str | None, _Lenient] = None
-    quality: Annotated[Quality | None, _Lenient] = None
-    density: Annotated[Density | None, _Lenient] = None
-    trained_parameters: Annotated[_Count | None, _Lenient] = None
-    new_parameters: Annotated[_Count | None, _Lenient] = None
-    encoder_parameters: Annotated[_Count | None, _Lenient] = None
-    curve: Annotated[tuple[tuple[_Count, float], ...] | None, _Lenient] = None
-    trace: Annotated[Trace | None, _Lenient] = None
-    matrices: Annotated[tuple[Matrix, ...], WrapValidator(_empty_if_broken)] = ()
-    pack: Annotated[Pack | None, _Lenient] = None
+    method: Annotated[str | None, Lenient] = None
+    allocation: Annotated[str | None, Lenient] = None
+    granularity: Annotated[str | None, Lenient] = None
+    distilled: Annotated[bool | None, Lenient] = None
+    head: Annotated[str | None, Lenient] = None
+    quality: Annotated[Quality | None, Lenient] = None
+    density: Annotated[Density | None, Lenient] = None
+    trained_parameters: Annotated[Count | None, Lenient] = None
+    new_parameters: Annotated[Count | None, Lenient] = None
+    encoder_parameters: Annotated[Count | None, Lenient] = None
+    curve: Annotated[Curve | None, Lenient] = None
+    trace: Annotated[Trace | None, Lenient] = None
+    matrices: Annotated[tuple[Matrix, ...], LenientTuple] = ()
+    pack: Annotated[Pack | None, Lenient] = None
 
 
 def mask_records(report: Report) -> list[MaskRecord]:
