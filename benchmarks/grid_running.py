@@ -193,7 +193,16 @@ class GridRunner:
     def _make(self, cell: Cell) -> str:
         """Run a cell in a process of its own; returns what went wrong, nothing if all went well."""
         options = self._options
-        words = [sys.executable, "-P", "-m", "edgeprune", "run", str(self._recipe(cell)), "--until", cell.step]
+        words = [
+            sys.executable,
+            "-P",
+            "-m",
+            "edgeprune",
+            "run",
+            str(self._recipe(cell)),
+            "--until",
+            cell.step,
+        ]
         words += ["--cache", str(options.cache), "--runs", str(options.runs)]
         words += [word for text in cell.overrides for word in ("--set", text)]
         child = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What the tables of grids have in common: spreads over seeds, sizes, differences to the original, columns."""
+"""What the tables of grids share: spreads over seeds, sizes, differences to the original, columns."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeprune.report import content, mask_tables, tables
+from edgeprune.report import content, tables
 from edgeprune.report.formatting import minutes, moment, plain, short_hash, to_ascii
-from edgeprune.report.masks import mask_records
 from edgeprune.report.model import Report, TargetRow
+from edgeprune.report.stage_texts import stage_texts
 
 __all__ = ["ReportView", "show", "to_text"]
 
@@ -76,7 +76,7 @@ class _Writer:
             yield from self._target(target)
         yield from self._data()
         yield from self._know()
-        yield from self._masks()
+        yield from self._sections()
         yield from self._stages()
 
     def _text(self, text: str, style: str = "") -> Text:
@@ -203,11 +203,16 @@ class _Writer:
             )
         yield self._grid(rows)
 
-    def _masks(self) -> Iterator[RenderableType]:
-        for record in mask_records(self._report):
-            yield self._heading(f"Masks ({plain(record.id)})")
-            rows = mask_tables.summary(record, self._report.metric)
-            yield self._grid([(self._text(name, "dim"), self._text(value)) for name, value in rows])
+    def _sections(self) -> Iterator[RenderableType]:
+        for section in stage_texts(self._report):
+            yield self._heading(section.heading)
+            if section.table is not None:
+                table = self._table([(name, index > 0) for index, name in enumerate(section.table.heads)])
+                for name, cells in section.table.rows:
+                    table.add_row(*(self._text(cell) for cell in (name, *cells)))
+                yield table
+                yield Text()
+            yield self._grid([(self._text(name, "dim"), self._text(value)) for name, value in section.facts])
 
     def _stages(self) -> Iterator[RenderableType]:
         yield self._heading("Stages")

@@ -32,6 +32,7 @@ __all__ = [
     "headline",
     "label_counts",
     "length_name",
+    "measured",
     "metric_heading",
     "metric_name",
     "metric_value",
@@ -96,6 +97,13 @@ def metric_value(quality: Quality, metric: str) -> float:
 def other_metrics(metric: str) -> tuple[str, ...]:
     """The metrics that are reported but not judged by."""
     return tuple(name for name in _METRICS if name != metric)
+
+
+def measured(quality: Quality, metric: str, when: str) -> tuple[str, str]:
+    """What a stage itself measured of the judged metric: name, which says when and on how much, and value."""
+    unit = "" if metric == "matthews" else " %"
+    value = f"{score(metric_value(quality, metric))}{unit}"
+    return f"{metric_name(metric)} {when}, {count(quality.n)} examples", value
 
 
 def length_name(length: int | str) -> str:

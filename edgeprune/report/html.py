@@ -7,16 +7,15 @@ that comes from a recipe, a data file or a runtime is escaped by Jinja.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from edgeprune.report import content, formatting, mask_pictures, mask_plots, mask_tables, plot, tables
-from edgeprune.report.masks import SHOWN_HERE, MaskRecord, mask_records
+from edgeprune.report import content, formatting, plot, tables
 from edgeprune.report.model import Report, StageRow, TargetRow
+from edgeprune.report.stage_sections import shown_in_sections, stage_sections
 
 __all__ = ["render"]
 
@@ -27,20 +26,6 @@ class _Drawing:
 
     length: str
     svg: Markup
-
-
-@dataclass(frozen=True)
-class _Masks:
-    """What one stage's masks are, with a drawing (escaped) for each part of its record that can be drawn."""
-
-    record: MaskRecord
-    facts: list[tuple[str, str]]
-    table: mask_tables.DensityTable | None
-    density: Markup
-    training: Markup
-    map: Markup
-    scores: Markup
-    thresholded: bool
 
 
 def render(report: Report) -> str:
@@ -59,7 +44,6 @@ def render(report: Report) -> str:
         "capital": _capital,
         "breakable": _breakable,
     }
-    masks = mask_records(report)
     drawings = [_drawings(report, target, index) for index, target in enumerate(report.targets)]
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -67,8 +51,8 @@ def render(report: Report) -> str:
         tables=tables,
         format=formatting,
         drawings=drawings,
-        masks=[_masks(report, record, index) for index, record in enumerate(masks)],
-        records={row.id: _record(row, masks) for row in report.stages},
+        sections=stage_sections(report),
+        records={row.id: _record(row) for row in report.stages},
         slowest_stage=max((row.seconds for row in report.stages), default=0.0) or 1.0,
         notes=content.notes_by_weight(report.know),
         warnings=sum(note.level == "warning" for note in report.know),
@@ -102,26 +86,13 @@ def _drawings(report: Report, target: TargetRow, index: int) -> list[_Drawing]:
     ]
 
 
-def _masks(report: Report, record: MaskRecord, index: int) -> _Masks:
-    return _Masks(
-        record=record,
-        facts=mask_tables.facts(record, report.metric),
-        table=mask_tables.density_table(record),
-        density=Markup(mask_plots.draw_density(record, f"density-{index}")),
-        training=Markup(mask_plots.draw_training(record, f"training-{index}")),
-        map=Markup(mask_pictures.draw_map(record, f"map-{index}")),
-        scores=Markup(mask_pictures.draw_scores(record, f"scores-{index}")),
-        thresholded=mask_pictures.is_thresholded(record),
-    )
-
-
-def _record(row: StageRow, masks: Sequence[MaskRecord]) -> list[tuple[str, str]]:
-    """A stage's numbers as pairs of text; nested values as JSON. What is a plot elsewhere is left out."""
-    drawn = SHOWN_HERE if any(item.id == row.id for item in masks) else frozenset()
+def _record(row: StageRow) -> list[tuple[str, str]]:
+    """A stage's numbers as pairs of text; nested values as JSON. What a section shows is left out."""
+    shown = shown_in_sections(row)
     return [
         (formatting.plain(name), _value(value))
         for name, value in sorted(row.record.items())
-        if name not in drawn
+        if name not in shown
     ]
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from edgeprune.report import content, mask_tables, tables
+from edgeprune.report import content, tables
 from edgeprune.report.formatting import MISSING, minutes, moment, plain, short_hash, size
-from edgeprune.report.masks import mask_records
 from edgeprune.report.model import AssetRow, Report, TargetRow
+from edgeprune.report.stage_texts import stage_texts
 
 __all__ = ["escape", "render"]
 
@@ -41,7 +41,7 @@ def render(report: Report) -> str:
         *(part for target in report.targets for part in _target(report, target)),
         "## What you should know",
         _know(report),
-        *_masks(report),
+        *_sections(report),
         "## Stages",
         content.stages_caption(report),
         _stages(report),
@@ -139,11 +139,15 @@ def _know(report: Report) -> str:
     )
 
 
-def _masks(report: Report) -> Iterator[str]:
-    for record in mask_records(report):
-        yield f"## Masks ({escape(record.id)})"
-        rows = mask_tables.summary(record, report.metric)
-        yield _table(("What", "Value"), ((name, escape(value)) for name, value in rows), text_columns=2)
+def _sections(report: Report) -> Iterator[str]:
+    for section in stage_texts(report):
+        yield f"## {escape(section.heading)}"
+        if section.table is not None:
+            heads = tuple(head[:1].upper() + head[1:] for head in section.table.heads)
+            yield _table(heads, ((name, *map(escape, cells)) for name, cells in section.table.rows))
+        if section.facts:
+            rows = ((escape(name), escape(value)) for name, value in section.facts)
+            yield _table(("What", "Value"), rows, text_columns=2)
 
 
 def _stages(report: Report) -> str:

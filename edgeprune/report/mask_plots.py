@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.report.curves import Panel, loss_panel, draw_panels
+from edgeprune.report.curves import Panel, draw_panels, loss_panel
 from edgeprune.report.drawing import FONT, WIDTH, add_axes, draw, quiet, round_ticks, title
 from edgeprune.report.formatting import percent, plain
 from edgeprune.report.masks import MaskRecord, Matrix, kinds_of, layers_of

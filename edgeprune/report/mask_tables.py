@@ -6,24 +6,16 @@ Nothing here knows a medium; escaping is the renderer's part. Wherever a density
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from edgeprune.report.content import metric_name, metric_value
-from edgeprune.report.formatting import MISSING, count, percent, plain, score, size
+from edgeprune.report.content import measured
+from edgeprune.report.formatting import MISSING, count, percent, plain, size
 from edgeprune.report.masks import MaskRecord, Matrix, kinds_of, layers_of
+from edgeprune.report.tables import Grid
 
-__all__ = ["DensityTable", "density_table", "facts", "summary"]
+__all__ = ["density_table", "facts", "summary"]
 
 ENCODER = "kept of the encoder's linear layers"
 MASKED = "kept of the matrices that were masked"
-
-
-@dataclass(frozen=True)
-class DensityTable:
-    """Density by layer (rows) and kind of matrix (columns), per cent; the last row and column are of all."""
-
-    kinds: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def facts(record: MaskRecord, metric: str) -> list[tuple[str, str]]:
@@ -37,9 +29,7 @@ def facts(record: MaskRecord, metric: str) -> list[tuple[str, str]]:
     found += [("allocation", plain(record.allocation or "")), ("task head", plain(record.head or ""))]
     found += _densities(record)
     if record.quality is not None:
-        unit = "" if metric == "matthews" else " %"
-        value = f"{score(metric_value(record.quality, metric))}{unit}"
-        found.append((f"{metric_name(metric)} after this stage, {count(record.quality.n)} examples", value))
+        found.append(measured(record.quality, metric, "after this stage"))
     if record.trained_parameters is not None:
         found.append(("trained parameters", count(record.trained_parameters)))
     if record.new_parameters is not None:
@@ -90,8 +80,11 @@ def _pack(record: MaskRecord) -> list[tuple[str, str]]:
     return found
 
 
-def density_table(record: MaskRecord) -> DensityTable | None:
-    """Every matrix's density; None without matrices. What there is not, is `MISSING`."""
+def density_table(record: MaskRecord) -> Grid | None:
+    """Every matrix's density, per cent; the last row and column are of all. None without matrices.
+
+    What there is not, is `MISSING`.
+    """
     matrices = record.matrices
     if not matrices:
         return None
@@ -101,8 +94,9 @@ def density_table(record: MaskRecord) -> DensityTable | None:
         (str(layer), [matrix for matrix in matrices if matrix.layer == layer])
         for layer in layers_of(matrices)
     ]
-    return DensityTable(
-        tuple(map(plain, kinds)),
+    return Grid(
+        "Weights kept, %, by layer and kind of matrix",
+        ("layer", *map(plain, kinds), "all"),
         tuple(
             (name, tuple(_mean([item for item in found if item.kind in chosen]) for chosen in columns))
             for name, found in [*rows, ("all", list(matrices))]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from edgeprune.report.model import Quality, Report, StageRow
+from edgeprune.report.model import Quality, StageRow
 from edgeprune.report.records import Count, Curve, Lenient, LenientTuple, Number, Part, Share
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "Trace",
     "kinds_of",
     "layers_of",
-    "mask_records",
+    "mask_record",
 ]
 
 SHOWN_HERE = frozenset({"matrices", "trace", "curve"})
@@ -135,12 +135,7 @@ class MaskRecord(Part):
     pack: Annotated[Pack | None, Lenient] = None
 
 
-def mask_records(report: Report) -> list[MaskRecord]:
-    """The records of all stages that made masks, in the report's order."""
-    return [found for row in report.stages if (found := _record(row)) is not None]
-
-
-def _record(row: StageRow) -> MaskRecord | None:
+def mask_record(row: StageRow) -> MaskRecord | None:
     """The record of one stage; None where it tells of no masks."""
     found = MaskRecord.model_validate({**row.record, "id": row.id})
     return found if found.density is not None or found.matrices else None

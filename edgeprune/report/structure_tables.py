@@ -34,7 +34,8 @@ def changes(record: StructureRecord) -> Grid | None:
     rows = [(name, _cells(change)) for name, change in found if change is not None]
     if record.flops is not None:
         rows.insert(len(rows) - (record.parameters is not None), _flops(record.flops))
-    return Grid("Left of the model", ("", "before", "after", "left"), tuple(rows)) if rows else None
+    heads = ("part", "before", "after", "left")
+    return Grid("What is left of the model", heads, tuple(rows)) if rows else None
 
 
 def _layers(layers: Sequence[Layer]) -> Change | None:
@@ -52,7 +53,8 @@ def _flops(change: Flops) -> tuple[str, tuple[str, ...]]:
     """The row of FLOPs, in a unit that leaves few digits before the point."""
     most = max(change.before or 0, change.after or 0)
     scale, prefix = next(((scale, prefix) for scale, prefix in _SCALES if most >= scale), (1, ""))
-    numbers = (MISSING if value is None else f"{value / scale:.2f}" for value in (change.before, change.after))
+    ends = (change.before, change.after)
+    numbers = (MISSING if value is None else f"{value / scale:,.2f}" for value in ends)
     length = "" if change.length is None else f" at {count(change.length)} tokens"
     return f"encoder {prefix}FLOPs{length}", (*numbers, _percent(change.share))
 
@@ -156,11 +158,14 @@ def _count(value: int | None) -> str:
 
 
 def layers_table(record: StructureRecord) -> Grid | None:
-    """Every layer: the numbers of its heads, how many FFN rows, and how much of their importance is left."""
+    """Every layer: the numbers of its heads, how many FFN rows, and the share of their importance."""
     if not record.layers:
         return None
-    heads = ("layer", "heads", "FFN rows", "their importance", "rows' importance")
-    return Grid("Left of each layer", heads, tuple((count(item.layer), _layer(item)) for item in record.layers))
+    heads = ("layer", "heads", "importance", "FFN rows", "importance")
+    rows = tuple((count(item.layer), _layer(item)) for item in record.layers)
+    return Grid(
+        "Left of each layer: heads by number, FFN rows, and the share of their importance", heads, rows
+    )
 
 
 def _layer(item: Layer) -> tuple[str, ...]:
@@ -168,7 +173,7 @@ def _layer(item: Layer) -> tuple[str, ...]:
         return (GONE, MISSING, MISSING, MISSING)
     heads = MISSING if item.heads is None else head_ranges(item.heads)
     shares = (_percent(item.head_importance_kept), _percent(item.row_importance_kept))
-    return (heads, _count(item.rows), *shares)
+    return (heads, shares[0], _count(item.rows), shares[1])
 
 
 def head_ranges(heads: Sequence[int]) -> str:

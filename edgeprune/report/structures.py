@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from edgeprune.report.model import Quality, Report, StageRow
+from edgeprune.report.model import Quality, StageRow
 from edgeprune.report.records import Count, Lenient, LenientTuple, Number, Part, Share
 
-__all__ = ["SHOWN_HERE", "Budget", "Change", "Cost", "Flops", "Layer", "StructureRecord", "structure_records"]
+__all__ = ["SHOWN_HERE", "Budget", "Change", "Cost", "Flops", "Layer", "StructureRecord", "structure_record"]
 
 SHOWN_HERE = frozenset({"layers", "cost"})
 """Parts of a record that are plots and tables; as text they would be pages of numbers."""
@@ -40,7 +40,10 @@ class Flops(Change):
 
 
 class Layer(Part):
-    """What is left of one layer; heads by their numbers in the dense model. All but `layer` may be unknown."""
+    """What is left of one layer, of which all but its number may be unknown.
+
+    `layer` and `heads` are numbers in the dense model.
+    """
 
     layer: Count
     there: Annotated[bool | None, Lenient] = None
@@ -114,11 +117,6 @@ class StructureRecord(Part):
         if self.hidden is not None and str(self.hidden.after) in errors:
             return errors[str(self.hidden.after)]
         return next(iter(errors.values())) if len(errors) == 1 else None
-
-
-def structure_records(report: Report) -> list[StructureRecord]:
-    """The records of all stages that cut a model, in the report's order."""
-    return [found for row in report.stages if (found := structure_record(row)) is not None]
 
 
 def structure_record(row: StageRow) -> StructureRecord | None:

@@ -1,6 +1,6 @@
-"""The tables of a target as finished cells: shared by all renderers, so that they never disagree.
+"""Tables as finished cells, those of a target first: shared by all renderers, so that they never disagree.
 
-Nothing here knows a medium; escaping is the renderer's part. The original is always the first row.
+Nothing here knows a medium; escaping is the renderer's part. The original is always a target's first row.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from edgeprune.report.model import LatencyRow, Report, TargetRow, VariantRow
 
 __all__ = [
     "CandidateCells",
+    "Grid",
     "LatencyCells",
     "LatencyGroup",
     "candidates",
@@ -42,6 +43,15 @@ __all__ = [
     "latency_caption",
     "latency_groups",
 ]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A small table of numbers: a name at the head of each row, then a cell per column after the first."""
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)

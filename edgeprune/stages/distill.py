@@ -142,6 +142,7 @@ def apply(work: Work) -> Outcome:
     tokenizer = transformers.AutoTokenizer.from_pretrained(work.inputs["model"], local_files_only=True)
     student, original = load(work.inputs["model"]), load(work.inputs["original"])
     _require_same_classes(student, original)
+    _share_vocabulary(original, work.inputs["original"], tokenizer)
     encoded = encode(tokenizer, train, max_length)
     curriculum = plan_curriculum(student, original, plain_losses(config.losses))
     kept = _kept_dimensions(student, original)
@@ -239,6 +240,30 @@ def _require_same_classes(student: Any, teacher: Any) -> None:
             f"{', '.join(theirs.values())}",
             hint="both must be of the same task",
         )
+
+
+def _share_vocabulary(teacher: Any, folder: Path, tokenizer: Any) -> None:
+    """Cut the teacher's embeddings to the student's tokens, where the student's vocabulary was cut.
+
+    Raises:
+        EdgepruneError: The student has tokens that the teacher does not know.
+    """
+    import transformers
+
+    from edgeprune.structure.vocabulary import slice_embeddings
+
+    ours = tokenizer.get_vocab()
+    theirs = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab()
+    if ours == theirs:
+        return
+    unknown = sorted(set(ours) - set(theirs))
+    if unknown:
+        raise EdgepruneError(
+            f"{len(unknown)} of the model's tokens are not its teacher's, {unknown[0]!r} among them",
+            where=str(folder),
+            hint="both must come from the same pre-trained model",
+        )
+    slice_embeddings(teacher, [theirs[token] for token in sorted(ours, key=ours.__getitem__)])
 
 
 def _kept_dimensions(student: Any, teacher: Any) -> tuple[int, ...] | None:

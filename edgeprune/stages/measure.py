@@ -22,7 +22,7 @@ from edgeprune.stages.contract import Outcome, Stage, Work
 if TYPE_CHECKING:
     from edgeprune.measurement.accuracy import Predictor
     from edgeprune.measurement.batches import Batch
-    from edgeprune.tasks.encoding import Encoded
+    from edgeprune.measurement.reading import Reading
     from edgeprune.tasks.examples import Examples
 
 __all__ = ["MEASURE", "ORIGINAL", "MeasureConfig", "timing_name"]
@@ -53,28 +53,25 @@ class MeasureConfig(Section):
 
 def apply(work: Work) -> Outcome:
     """Measure accuracy, then latency, then load time and memory in fresh processes."""
-    import transformers
-
     from edgeprune.measurement.pytorch import open_original
+    from edgeprune.measurement.reading import read_texts
     from edgeprune.runner.session import open_session
     from edgeprune.stages.quiet import quiet_libraries
-    from edgeprune.tasks.encoding import encode
     from edgeprune.tasks.examples import Examples
 
     quiet_libraries()
     config: MeasureConfig = work.config
     protocol: Measurement = work.sections["measurement"]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(work.inputs["original"], local_files_only=True)
     validation = Examples.load(work.inputs["data"] / "validation")
-    encoded = encode(tokenizer, validation, work.sections["model.max_length"])
-
-    pad_id = tokenizer.pad_token_id
     folders = {name: work.inputs[f"compiled/{name}"] for name in config.variants}
+    readings = read_texts(
+        {ORIGINAL: work.inputs["original"], **folders}, validation, work.sections["model.max_length"]
+    )
     original = open_original(work.inputs["original"], config.threads)
     sessions = {name: open_session(folder, threads=config.threads) for name, folder in folders.items()}
     models: dict[str, Predictor] = {ORIGINAL: original, **sessions}
-    logits = _answers(models, encoded, pad_id, protocol.batch, work.progress)
-    streams = {length: _stream(encoded, length, protocol, pad_id) for length in protocol.lengths}
+    logits = _answers(models, readings, protocol.batch, work.progress)
+    streams = {length: _streams(readings, length, protocol) for length in protocol.lengths}
     nanoseconds = _latency(models, streams, protocol, work.progress)
     executed = {ORIGINAL: original.executed}
     executed |= {name: session.executed().summary for name, session in sessions.items()}
@@ -82,7 +79,7 @@ def apply(work: Work) -> Outcome:
     del models, sessions, original
     work.progress(text="load time and memory in fresh processes")
     longest = max(
-        (batch for stream in streams.values() for batch in stream), key=lambda batch: batch.ids.size
+        (batch for stream in streams.values() for batch in stream[ORIGINAL]), key=lambda batch: batch.ids.size
     )
     fresh = _fresh(work.inputs["original"], folders, config.threads, longest)
     _save(work.output / "logits.npz", {"labels": np.asarray(validation.labels), **logits})
@@ -92,11 +89,23 @@ def apply(work: Work) -> Outcome:
         for name, values in logits.items()
     }
     (work.output / "measured.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+    return Outcome(record={"models": record}, notes=_notes(readings))
+
+
+def _notes(readings: Mapping[str, Reading]) -> list[str]:
+    """Texts that are cut, and texts that the models do not all read with the same number of tokens."""
+    encoded = readings[ORIGINAL].encoded
     notes = []
     if encoded.truncated:
-        limit = work.sections["model.max_length"]
+        limit = encoded.max_length
         notes.append(f"{encoded.truncated:,} of {len(encoded):,} validation texts are cut at {limit} tokens")
-    return Outcome(record={"models": record}, notes=notes)
+    longer = {id(item): item.encoded.lengths.mean() for item in readings.values()}
+    if len(longer) > 1:
+        means = ", ".join(f"{mean:.2f}" for mean in longer.values())
+        notes.append(
+            f"the compiled models have a smaller vocabulary: mean tokens a text {means} (original first)"
+        )
+    return notes
 
 
 def _save(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -108,21 +117,27 @@ def timing_name(model: str, length: int | str) -> str:
     return f"{model}@{length}"
 
 
-def _stream(encoded: Encoded, length: Length, protocol: Measurement, pad_id: int) -> list[Batch]:
-    """What latency is measured on at one length: real examples; for a number, those that fit, padded."""
-    from edgeprune.measurement.batches import make_batch
+def _streams(
+    readings: Mapping[str, Reading], length: Length, protocol: Measurement
+) -> dict[str, list[Batch]]:
+    """What latency is measured on at one length, the same texts for every model.
+
+    Real examples; for a number, those that fit, padded.
+    """
+    from edgeprune.measurement.reading import fitting
 
     whole = None if length == "real" else length
-    fitting = [index for index, tokens in enumerate(encoded.lengths) if whole is None or tokens <= whole]
-    if not fitting:
-        message = f"no validation text has {length} tokens or fewer; the shortest has {encoded.lengths.min()}"
+    chosen = fitting(readings, whole)
+    if not chosen:
+        shortest = min(int(item.encoded.lengths.min()) for item in readings.values())
+        message = f"no validation text has {length} tokens or fewer; the shortest has {shortest}"
         raise RecipeError([Problem(("measurement", "lengths"), message, "measure at a larger length")])
-    groups = [fitting[start : start + protocol.batch] for start in range(0, len(fitting), protocol.batch)]
-    return [make_batch(encoded, group, pad_id, whole) for group in groups]
+    groups = [chosen[start : start + protocol.batch] for start in range(0, len(chosen), protocol.batch)]
+    return {name: reading.batches(groups, whole) for name, reading in readings.items()}
 
 
 def _answers(
-    models: Mapping[str, Predictor], encoded: Encoded, pad_id: int, batch: int, progress: Progress
+    models: Mapping[str, Predictor], readings: Mapping[str, Reading], batch: int, progress: Progress
 ) -> dict[str, Logits]:
     """Logits of every model on every example, in the order of the examples."""
     from edgeprune.measurement.accuracy import predict
@@ -130,28 +145,29 @@ def _answers(
     logits = {}
     for index, (name, model) in enumerate(models.items()):
         progress(step=index, total=len(models), text=f"answers of {name}")
-        logits[name] = predict(model, encoded, batch, pad_id, name)
+        logits[name] = predict(model, readings[name].encoded, batch, readings[name].pad_id, name)
     return logits
 
 
 def _latency(
     models: Mapping[str, Predictor],
-    streams: Mapping[Length, list[Batch]],
+    streams: Mapping[Length, Mapping[str, list[Batch]]],
     protocol: Measurement,
     progress: Progress,
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Nanoseconds of every call, by `timing_name`."""
     from edgeprune.measurement.latency import measure_interleaved
 
-    def caller(model: Predictor) -> Callable[[Batch], Any]:
-        return lambda batch: model.run(*batch)
+    def caller(model: Predictor, batches: list[Batch]) -> Callable[[int], Any]:
+        return lambda number: model.run(*batches[number])
 
-    callers = {name: caller(model) for name, model in models.items()}
     found: dict[str, npt.NDArray[np.int64]] = {}
     for index, (length, stream) in enumerate(streams.items()):
+        callers = {name: caller(model, stream[name]) for name, model in models.items()}
+        numbers = range(len(stream[ORIGINAL]))
         text = f"latency at length {length}, {len(callers)} models interleaved"
         progress(step=index, total=len(streams), text=text)
-        timings = measure_interleaved(callers, {length: stream}, protocol.calls, protocol.warmup)
+        timings = measure_interleaved(callers, {length: numbers}, protocol.calls, protocol.warmup)
         found |= {timing_name(name, length): rows[length] for name, rows in timings.nanoseconds.items()}
     return found
 

@@ -1,26 +1,24 @@
-"""The grid of mask methods: its cells, its results on disk, its table, and a tiny one from end to end."""
+"""The grid of mask methods: its cells, its table, and a tiny one from end to end."""
 
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from mask_methods_grid import DENSE, Cell, Grid, cells_of, read_grid
-from mask_methods_results import Results, Row
-from mask_methods_table import size, spread, table
+from grid_cells import DENSE, cells_of, read_grid
+from grid_results import Row
+from mask_methods_grid import MaskGrid
+from mask_methods_table import table
 
 from edgeprune.errors import RecipeError, UsageError
 from edgeprune.pipeline import running
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-GRID = Grid.model_validate(
+GRID = MaskGrid.model_validate(
     {
         "recipe": "r.yaml",
         "set": {"stages.learn_masks.epochs": 3},
@@ -61,7 +59,7 @@ def test_cells_of_a_grid() -> None:
 
 
 def test_a_part_of_a_grid() -> None:
-    cells = cells_of(GRID, only=["B"], densities=[0.03], seeds=[7], overrides=["task.sample.train=9"])
+    cells = cells_of(GRID, only=["B"], levels=[0.03], seeds=[7], overrides=["task.sample.train=9"])
     assert [str(cell) for cell in cells] == ["dense seed 7", "B 3 % seed 7"]
     assert cells[0].overrides == ("stages.learn_masks.epochs=3", "task.sample.train=9", "seed=7")
     with pytest.raises(UsageError, match="no method 'C'") as caught:
@@ -73,7 +71,7 @@ def test_a_grid_with_problems_shows_them_all(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text("recipe: r.yaml\nmethods: {}\ndensity: [0.1]\nseeds: [one]\n")
     with pytest.raises(RecipeError) as caught:
-        read_grid(path)
+        read_grid(path, MaskGrid)
     said = [str(problem) for problem in caught.value.problems]
     assert len(said) == 4
     assert all(str(path) in text for text in said)
@@ -82,9 +80,9 @@ def test_a_grid_with_problems_shows_them_all(tmp_path: Path) -> None:
 
 def test_every_method_of_the_grid_is_one_of_the_stage() -> None:
     path = BENCHMARKS / "mask_methods.yaml"
-    grid = read_grid(path)
+    grid = read_grid(path, MaskGrid)
     bodies = {}
-    for cell in cells_of(grid, seeds=[1], densities=[0.1]):
+    for cell in cells_of(grid, seeds=[1], levels=[0.1]):
         recipe = running.load(path.parent / grid.recipe, cell.overrides)
         (body,) = (entry.config for entry in recipe.stages if entry.name == "learn_masks")
         assert recipe.shell.seed == 1
@@ -92,53 +90,6 @@ def test_every_method_of_the_grid_is_one_of_the_stage() -> None:
         bodies[cell.method] = body.model_dump_json()
     del bodies[DENSE]
     assert len(set(bodies.values())) == len(bodies) == len(grid.methods), "two names for one thing"
-
-
-def test_results_are_kept_by_method_density_seed_and_key(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "results.json"
-    first, second = Results(path), Results(path)
-    first.add(row("A", 0.1, 1, 0.8))
-    second.add(row("B", 0.1, 1, 0.7))
-    first.add(row("A", 0.1, 1, 0.9, key="another"))
-    first.add(row("A", 0.1, 1, 0.85))
-    kept = Results(path)
-    cell = Cell("A", 0.1, 1, ())
-    assert [kept.find(cell, key)["quality"]["accuracy"] for key in ("k", "another")] == [0.85, 0.9]  # type: ignore[index]
-    assert kept.find(Cell("B", 0.1, 1, ()), "k") is not None
-    assert kept.find(cell, "never made") is None
-    assert kept.find(cell, None) is None
-    assert len(json.loads(path.read_text())["rows"]) == 3
-    assert [file.name for file in path.parent.iterdir()] == ["results.json"]
-
-
-@given(st.lists(st.floats(-100, 100), min_size=2, max_size=9))
-def test_spread_is_the_sample_standard_deviation(values: list[float]) -> None:
-    middle = sum(values) / len(values)
-    deviation = math.sqrt(sum((value - middle) ** 2 for value in values) / (len(values) - 1))
-    mean, shown = map(float, spread(values, ".2f").split(" ± "))
-    assert abs(mean - middle) < 0.006
-    assert abs(shown - deviation) < 0.006
-
-
-def test_spread_of_one_and_of_equals() -> None:
-    assert spread([1.234], "+.2f") == "+1.23"
-    assert spread([10.0, 10.001], ".2f") == "10.00 ± 0.00"
-    assert spread([10.0, 10.001], ".2f", alike=True) == "10.00"
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        (0, "0"),
-        (999, "999"),
-        (12_345, "12.3 k"),
-        (332_642, "333 k"),
-        (1_000_000, "1.00 M"),
-        (22_713_986, "22.7 M"),
-    ],
-)
-def test_sizes(number: int, words: str) -> None:
-    assert size(number) == words
 
 
 def test_the_table() -> None:

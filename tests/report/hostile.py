@@ -28,3 +28,12 @@ def _turn(value: Any, attack: str, field: str) -> Any:
             key + attack if keys_are_foreign else key: _turn(item, attack, key) for key, item in value.items()
         }
     return value
+
+
+def attacked(value: Any, attack: str = ATTACK) -> Any:
+    """Plain data with `attack` at the end of every text; keys stay."""
+    if isinstance(value, str):
+        return value + attack
+    if isinstance(value, list):
+        return [attacked(item, attack) for item in value]
+    return {key: attacked(item, attack) for key, item in value.items()} if isinstance(value, dict) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hostile import ATTACK
+from hostile import ATTACK, attacked
 from numpy.typing import NDArray
 from sample import sample_report
 
@@ -147,15 +147,7 @@ def head_record(layers: int = 12, heads: int = 12) -> dict[str, Any]:
 
 def hostile_record(attack: str = ATTACK) -> dict[str, Any]:
     """A record whose every text ends with `attack`; its keys are those that are read."""
-    return {name: _attacked(value, attack) for name, value in mask_record(2, 96, cells=6).items()}
-
-
-def _attacked(value: Any, attack: str) -> Any:
-    if isinstance(value, str):
-        return value + attack
-    if isinstance(value, list):
-        return [_attacked(item, attack) for item in value]
-    return {key: _attacked(item, attack) for key, item in value.items()} if isinstance(value, dict) else value
+    return dict(attacked(mask_record(2, 96, cells=6), attack))
 
 
 def mask_report(*records: dict[str, Any]) -> Report:

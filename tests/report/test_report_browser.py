@@ -15,6 +15,13 @@ import pytest
 from hostile import hostile_report
 from mask_sample import head_record, hostile_record, mask_record, mask_report
 from sample import sample_report
+from structure_sample import (
+    distill_record,
+    hostile_distill,
+    hostile_structure,
+    structure_record,
+    structure_report,
+)
 
 from edgeprune.report.html import render
 
@@ -52,6 +59,11 @@ REPORTS = {
     "masks": mask_report,
     "masks of many layers and of heads": lambda: mask_report(mask_record(12, 768, 0.03), head_record()),
     "hostile masks": lambda: mask_report(hostile_record()),
+    "cut and distilled": lambda: structure_report(structure_record(), distill_record(), structure_record(12)),
+    "hostile cut and distillation": lambda: structure_report(hostile_structure(), hostile_distill()),
+    "cut and distilled with long words": lambda: structure_report(
+        hostile_structure("-" + "x" * 70), hostile_distill("-" + "x" * 70)
+    ),
     "masks with long words": lambda: mask_report(hostile_record("-" + "x" * 70)),
 }
 

@@ -405,3 +405,26 @@ def test_it_trains_on_a_cuda_device(made: Any, budget: float) -> None:
     for student in ("head+row", "narrow"):
         record = made(student, cache_budget_mb=budget, losses=EVERYTHING).record
         assert record["steps"] == STEPS
+
+
+def test_the_teacher_reads_the_tokens_of_a_cut_vocabulary(world: dict[str, Path], tmp_path: Path) -> None:
+    """A student that differs from its teacher by a token alone has nothing to learn, and seems to know that."""
+    from edgeprune.structure.loading import load, save
+    from edgeprune.structure.vocabulary import slice_embeddings
+    from edgeprune.structure.wordpiece import slice_tokenizer_folder
+
+    kept = [number for number, word in enumerate(kit.WORDS) if word not in ("film", "dull")]
+    student = load(world["original"])
+    slice_embeddings(student, kept)
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+        setattr(student.config, name, 0.0)
+    folder = tmp_path / "student"
+    save(student, folder)
+    slice_tokenizer_folder(world["original"], kept, folder)
+    inputs = {"data": world["data"], "original": world["original"], "model": folder}
+    for budget in (0.0, 100.0):  # beside the student, and on disk
+        body = {"epochs": 1, "learning_rate": 1e-9, "precision": "fp32", "cache_budget_mb": budget}
+        work = kit.work(stages.get("distill"), world, tmp_path / str(budget), body, inputs=inputs)
+        record = stages.get("distill").apply(work).record
+        assert max(record["parts"]["logits"]) < 1e-5, "with tokens of its own it would answer something else"
+        assert record["parameters"] == sum(item.numel() for item in student.parameters())
