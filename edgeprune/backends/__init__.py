@@ -107,8 +107,8 @@ def compile_variant(
 ) -> CompiledVariant:
     """Compiles one variant into `output`, a folder that `runner.session.open_session` opens.
 
-    When the target is this machine the artifact is opened once, so that `executed` comes from the runtime
-    and a precision that it would not run is found here.
+    When the target is this machine the artifact is opened once, so that `executed` and `fusions` come from
+    the runtime and a precision that it would not run is found here.
 
     Args:
         backend: Name of a backend.
@@ -125,6 +125,7 @@ def compile_variant(
         EdgepruneError: The exported model is not whole.
     """
     from edgeprune.backends.contract import CompiledVariant, Request, write_artifact
+    from edgeprune.backends.fusions import find_fusions
     from edgeprune.runner.session import open_session
     from edgeprune.runner.variant import RunnerError
 
@@ -136,11 +137,17 @@ def compile_variant(
     if not request.runs_here:
         return CompiledVariant(output, written, executed=None)
     try:
-        executed = open_session(output).executed()
+        session = open_session(output)
+        executed = session.executed()
     except RunnerError as error:
         message = f"the compiled model cannot be loaded: {error}"
         raise UnsupportedError(message, where=f"{backend}/{variant}") from error
-    return CompiledVariant(output, written, executed.summary)
+    try:
+        fusions = find_fusions(executed.operators, onnx_folder / "model.onnx", session.model_path)
+    except Exception as error:  # nothing that is only looked at may fail a compiled variant
+        unknown = f"which operators {backend} fused is not known: {type(error).__name__}: {error}"
+        return CompiledVariant(output, written, executed.summary, unknown=(unknown,))
+    return CompiledVariant(output, written, executed.summary, fusions)
 
 
 def _implementation(backend: str, variant: str, target: Target, cpu: Cpu) -> Backend:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeprune.backends.fusions import Fusions
 from edgeprune.errors import EdgepruneError
 from edgeprune.recipe.schema import Target
 from edgeprune.runner.cpu import Cpu
@@ -69,11 +70,15 @@ class CompiledVariant:
         folder: What `runner.session.open_session` opens.
         variant: What the folder says about itself.
         executed: What the runtime says it runs; None when the target is not this machine.
+        fusions: What the runtime fused; None when the target is not this machine, or it cannot be told.
+        unknown: What of this could not be found out, and why; one sentence each.
     """
 
     folder: Path
     variant: Variant
     executed: str | None
+    fusions: Fusions | None = None
+    unknown: tuple[str, ...] = ()
 
     @property
     def file_bytes(self) -> int:
@@ -82,8 +87,8 @@ class CompiledVariant:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What was done to the model, for the report."""
-        return self.variant.notes
+        """What was done to the model, and what is not known about it, for the report."""
+        return [*self.variant.notes, *self.unknown]
 
 
 class Backend(Protocol):

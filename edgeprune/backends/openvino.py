@@ -60,10 +60,11 @@ class Openvino:
 
 
 def _name_by_place(model: Any) -> None:
-    """Names nodes that the model leaves unnamed, as the same model must give the same bytes.
+    """Names constants, and nodes that the model leaves unnamed: the same model must give the same bytes.
 
-    OpenVINO numbers them by how many nodes the process has made before.
+    OpenVINO numbers unnamed nodes by how many the process has made before, and such a name may meet that of a
+    constant, which exporters number too; then it changes one of the two.
     """
     for place, node in enumerate(model.get_ordered_ops()):
-        if node.get_friendly_name() == node.get_name():
+        if node.get_friendly_name() == node.get_name() or node.get_type_name() == "Constant":
             node.set_friendly_name(f"{node.get_type_name()}_at_{place}")

@@ -20,7 +20,7 @@ from edgeprune.measurement.latency import Timings
 from edgeprune.measurement.verdict import Candidate, Judgement, judge_target
 from edgeprune.pipeline.planning import TargetPlan
 from edgeprune.recipe.schema import Length, Measurement, RecipeShell
-from edgeprune.report.model import DeviceRow, Interval, LatencyRow, Quality, TargetRow, VariantRow
+from edgeprune.report.model import DeviceRow, Fusions, Interval, LatencyRow, Quality, TargetRow, VariantRow
 from edgeprune.runner.cpu import usable_cores
 from edgeprune.stages.measure import ORIGINAL, timing_name
 
@@ -187,6 +187,7 @@ def _variant_row(
             "file_bytes": record["file_bytes"],
             "notes": record["notes"],
             "executed": record["executed"] or "",
+            "fusions": _fusions(record),
         }
     if measured and candidate.name in measured.models:
         facts = measured.models[candidate.name]
@@ -209,4 +210,17 @@ def _variant_row(
         reason=judgement.reason,
         chosen=judgement.chosen,
         **row,
+    )
+
+
+def _fusions(record: Mapping[str, Any]) -> Fusions | None:
+    """What the compiled variant's runtime fused; None where it was not looked into."""
+    found = record.get("fusions")
+    if found is None:
+        return None
+    attention = found["attention"]
+    return Fusions(
+        operators=found["fused"],
+        attention_layers=attention["layers"],
+        attention_fused=attention["fused"],
     )

@@ -245,3 +245,8 @@ class Target(Section):
             if len(set(entry.variants)) < len(entry.variants):
                 raise ValueError(f"backend {entry.backend!r} lists a variant twice")
         return self
+
+    def only(self, backend: str, variant: str) -> Target:
+        """What one of its variants depends on: without its description, other variants, and patterns."""
+        alone = BackendVariants(backend=backend, variants=[variant])
+        return self.model_copy(update={"description": self.name, "backends": [alone], "speeds_up": []})

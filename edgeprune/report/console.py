@@ -156,7 +156,8 @@ class _Writer:
     def _reasons(self, target: TargetRow) -> RenderableType:
         rows = []
         for row in tables.candidates(target, self._report.metric):
-            reason = "\n".join([row.reason, *(f"note: {note}" for note in row.notes)])
+            fused = [f"fused by the runtime: {row.fused}"] if row.fused else []
+            reason = "\n".join([row.reason, *fused, *(f"note: {note}" for note in row.notes)])
             status = self._text(row.status.word, _STYLES[row.status.tone])
             rows.append((self._text(row.name, "bold" if row.chosen else ""), status, self._text(reason)))
         return self._grid(rows)

@@ -103,7 +103,7 @@ def _candidates(report: Report, target: TargetRow) -> str:
             (
                 "<br>".join(part for part in (_name(row.name, chosen=row.chosen), escape(row.runs)) if part),
                 row.status.word,
-                "<br>".join([escape(row.reason), *(f"Note: {escape(note)}" for note in row.notes)]),
+                "<br>".join(_why(row)),
                 *(
                     row.metric,
                     row.difference,
@@ -118,6 +118,13 @@ def _candidates(report: Report, target: TargetRow) -> str:
         ),
         text_columns=3,
     )
+
+
+def _why(row: tables.CandidateCells) -> Iterator[str]:
+    yield escape(row.reason)
+    if row.fused:
+        yield f"Fused by the runtime: {escape(row.fused)}"
+    yield from (f"Note: {escape(note)}" for note in row.notes)
 
 
 def _latency(group: tables.LatencyGroup) -> str:

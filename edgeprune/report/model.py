@@ -16,6 +16,7 @@ __all__ = [
     "AssetRow",
     "DataSummary",
     "DeviceRow",
+    "Fusions",
     "Interval",
     "LatencyRow",
     "Note",
@@ -79,6 +80,19 @@ class LatencyRow(Row):
     speedup_fp32: Interval | None = None
 
 
+class Fusions(Row):
+    """What the runtime fused of the model's graph.
+
+    `operators`: those that do the work of several of the model's, by the runtime's names, to their number.
+    `attention_layers`: layers that have attention heads; `attention_fused`: those of them whose attention is
+    one operator.
+    """
+
+    operators: dict[str, int]
+    attention_layers: int
+    attention_fused: int
+
+
 class VariantRow(Row):
     """One compiled candidate (or the original itself, `backend="pytorch"`), with why it won or lost.
 
@@ -89,6 +103,7 @@ class VariantRow(Row):
     backend: str
     precision: str
     executed: str = ""
+    fusions: Fusions | None = Field(default=None, description="None: not looked into.")
     status: Literal["reference", "accepted", "rejected", "inconclusive", "refused", "not measured"]
     reason: str
     chosen: bool = False

@@ -31,7 +31,7 @@ from edgeprune.report.formatting import (
     size,
     speedup,
 )
-from edgeprune.report.model import LatencyRow, Report, TargetRow, VariantRow
+from edgeprune.report.model import Fusions, LatencyRow, Report, TargetRow, VariantRow
 
 __all__ = [
     "CandidateCells",
@@ -70,6 +70,7 @@ class CandidateCells:
     file: str
     memory: str
     load: str
+    fused: str
     notes: tuple[str, ...]
 
 
@@ -118,6 +119,7 @@ def _candidate(variant: VariantRow, metric: str) -> CandidateCells:
         file=size(variant.file_bytes),
         memory=size(variant.peak_memory_bytes),
         load=minutes(variant.load_seconds),
+        fused=_fused(variant.fusions),
         notes=tuple(plain(note) for note in variant.notes),
     )
 
@@ -128,6 +130,16 @@ def _runs(variant: VariantRow) -> str:
     if variant.executed and variant.executed != variant.precision:
         asked.append(f"runs as {plain(variant.executed)}")
     return " ".join(asked)
+
+
+def _fused(fusions: Fusions | None) -> str:
+    """What the runtime fused, in words; empty where that was not looked into."""
+    if fusions is None:
+        return ""
+    layers, fused = fusions.attention_layers, fusions.attention_fused
+    parts = [f"attention in {count(fused) if fused else 'none'} of {count(layers)} layers"] if layers else []
+    parts += [f"{count(number)} × {plain(name)}" for name, number in fusions.operators.items()]
+    return ", ".join(parts) or "nothing"
 
 
 def candidates_caption(report: Report, target: TargetRow) -> str:

@@ -18,10 +18,31 @@ import numpy as np
 from .cpu import describe, usable_cores
 from .variant import RunnerError, Variant, read_variant
 
-__all__ = ["INPUTS", "Executed", "OnnxruntimeSession", "OpenvinoSession", "Session", "open_session"]
+__all__ = [
+    "INPUTS",
+    "Executed",
+    "OnnxruntimeSession",
+    "OpenvinoSession",
+    "Operator",
+    "Session",
+    "open_session",
+]
 
 # What `Session.run` takes, in this order, by the names that models give them.
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator as the runtime runs it.
+
+    Attributes:
+        kind: What the runtime calls it, e.g. ``BiasGelu``.
+        replaces: Names of the model's operators that it does the work of; None: the runtime does not say.
+    """
+
+    kind: str
+    replaces: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -31,11 +52,14 @@ class Executed:
     Attributes:
         summary: One line for a report.
         products: Precision of the weights of a matrix product to the number of such products, e.g.
-            ``{"int8": 38, "f32": 12}``. Products of two activations count by the second one.
+            ``{"int8": 38, "f32": 12}``. Products of two activations count by the second one,
+            and a fused attention once, by its weights.
+        operators: Everything that it runs; empty where it does not say.
     """
 
     summary: str
     products: dict[str, int]
+    operators: tuple[Operator, ...] = ()
 
 
 class Session(ABC):
@@ -147,7 +171,8 @@ class OnnxruntimeSession(Session):
         products = Counter(_operand_precision(node) for node in nodes if _is_product(node["op_name"]))
         providers = ", ".join(sorted({str(node["provider"]) for node in nodes}))
         summary = f"onnxruntime {self._runtime.__version__}, {providers}, {_describe(products)}"
-        return Executed(summary, dict(products))
+        operators = tuple(Operator(str(node["op_name"])) for node in nodes)
+        return Executed(summary, dict(products), operators)
 
 
 class OpenvinoSession(Session):
@@ -183,13 +208,17 @@ class OpenvinoSession(Session):
     def executed(self) -> Executed:
         """Reads the graph that the CPU plugin made."""
         products: Counter[str] = Counter()
+        operators = []
         for node in self._compiled.get_runtime_model().get_ordered_ops():
             info = node.get_rt_info()
-            if _is_product(info["layerType"].astype(str)):
+            kind = info["layerType"].astype(str)
+            if _is_product(kind):
                 products[info["runtimePrecision"].astype(str)] += 1
+            names = info["originalLayersNames"].astype(str) if "originalLayersNames" in info else ""
+            operators.append(Operator(kind, tuple(name for name in names.split(",") if name)))
         version = self._runtime.__version__.split("-")[0]
         summary = f"openvino {version}, precision hint {self._hint}, {_describe(products)}"
-        return Executed(summary, dict(products))
+        return Executed(summary, dict(products), tuple(operators))
 
 
 SESSIONS: dict[str, type[Session]] = {"onnxruntime": OnnxruntimeSession, "openvino": OpenvinoSession}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeprune.recipe.schema import BackendVariants, Section, Target
+from edgeprune.recipe.schema import Section, Target
 from edgeprune.stages.contract import Outcome, Stage, Work
 
 __all__ = ["COMPILE", "CompileConfig", "for_target"]
@@ -26,9 +26,8 @@ class CompileConfig(Section):
 
 def for_target(target: Target, backend: str, variant: str, features: list[str]) -> CompileConfig:
     """The body for one variant; whatever else the target says does not change what is compiled."""
-    alone = BackendVariants(backend=backend, variants=[variant])
-    reduced = target.model_copy(update={"description": target.name, "backends": [alone], "speeds_up": []})
-    return CompileConfig(backend=backend, variant=variant, target=reduced, features=features)
+    only = target.only(backend, variant)
+    return CompileConfig(backend=backend, variant=variant, target=only, features=features)
 
 
 def apply(work: Work) -> Outcome:
@@ -44,7 +43,12 @@ def apply(work: Work) -> Outcome:
         work.output,
         max_length=work.sections["model.max_length"],
     )
-    record = {"file_bytes": compiled.file_bytes, "executed": compiled.executed, "notes": list(compiled.notes)}
+    record = {
+        "file_bytes": compiled.file_bytes,
+        "executed": compiled.executed,
+        "fusions": compiled.fusions.record() if compiled.fusions else None,
+        "notes": list(compiled.notes),
+    }
     return Outcome(record=record)
 
 

@@ -11,7 +11,7 @@ from pipeline_kit import MEASURED
 
 from edgeprune.errors import ExitCode
 from edgeprune.pipeline import running
-from edgeprune.report.model import LatencyRow, Report, TargetRow, VariantRow
+from edgeprune.report.model import Fusions, LatencyRow, Report, TargetRow, VariantRow
 from edgeprune.runner import cpu
 
 pytestmark = pytest.mark.usefixtures("imitated")
@@ -72,6 +72,8 @@ def test_the_numbers_are_those_that_were_measured(judge: Judge) -> None:
     assert int8.agreement == 0.99
     assert (int8.file_bytes, int8.notes) == (1000, ["made as int8-dynamic"])
     assert (int8.load_seconds, int8.peak_memory_bytes, int8.executed) == (0.5, 10**8, "f32")
+    assert int8.fusions == Fusions(operators={"Gelu": 2}, attention_layers=3, attention_fused=1)
+    assert original.fusions is None
     same = rows["onnxruntime/fp32"].difference_points
     assert same is not None
     assert same.low < 0 < same.high, "1,000 equal answers do not prove that no answer ever differs"

@@ -23,7 +23,13 @@ def _turn(value: Any, attack: str, field: str) -> Any:
     if isinstance(value, list):
         return [_turn(item, attack, field) for item in value]
     if isinstance(value, dict):
-        keys_are_foreign = field in {"train_per_label", "validation_per_label", "record", "versions"}
+        keys_are_foreign = field in {
+            "train_per_label",
+            "validation_per_label",
+            "record",
+            "versions",
+            "operators",
+        }
         return {
             key + attack if keys_are_foreign else key: _turn(item, attack, key) for key, item in value.items()
         }

@@ -8,6 +8,7 @@ from edgeprune.report.model import (
     AssetRow,
     DataSummary,
     DeviceRow,
+    Fusions,
     Interval,
     LatencyRow,
     Note,
@@ -116,6 +117,9 @@ def x86_target() -> TargetRow:
                 "openvino",
                 "bf16",
                 executed="bf16",
+                fusions=Fusions(
+                    operators={"Subgraph": 12, "FullyConnected": 7}, attention_layers=6, attention_fused=6
+                ),
                 status="inconclusive",
                 reason="the interval [−1.24, +0.06] contains the limit of −1.00 points: more validation "
                 "examples would decide",
@@ -132,6 +136,7 @@ def x86_target() -> TargetRow:
                 "onnxruntime",
                 "fp32",
                 executed="fp32",
+                fusions=Fusions(operators={}, attention_layers=0, attention_fused=0),
                 status="accepted",
                 reason="accepted, but 2.37× slower than onnxruntime/int8-dynamic at real lengths",
                 quality=quality(0.8630),
@@ -146,6 +151,9 @@ def x86_target() -> TargetRow:
                 "onnxruntime",
                 "int8-dynamic",
                 executed="int8, dynamic per channel",
+                fusions=Fusions(
+                    operators={"DynamicQuantizeMatMul": 20, "Gelu": 6}, attention_layers=6, attention_fused=0
+                ),
                 status="accepted",
                 reason="fastest accepted candidate at real lengths",
                 chosen=True,

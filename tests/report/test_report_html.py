@@ -62,6 +62,13 @@ def test_everything_of_provenance_is_there(page):
     assert all(place in text for row in report.data.unusable for place in row.places)
 
 
+def test_what_was_fused_stands_with_its_candidate(page):
+    text = " ".join("".join(page.text).split())
+    assert "Fused by the runtime: attention in 6 of 6 layers, 12 × Subgraph, 7 × FullyConnected" in text
+    assert "Fused by the runtime: attention in none of 6 layers, 20 × DynamicQuantizeMatMul" in text
+    assert text.count("Fused by the runtime") == 3, "not of candidates that were not looked into"
+
+
 def test_ids_are_unique_and_links_meet_them(page):
     ids = page.values("id")
     assert len(ids) == len(set(ids))
