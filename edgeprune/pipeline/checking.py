@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from edgeprune import stages
 from edgeprune.assets import Asset
+from edgeprune.assets import check as check_source
 from edgeprune.errors import Problem
 from edgeprune.recipe.document import KeyPath
 from edgeprune.recipe.loading import Recipe
@@ -30,6 +31,7 @@ def chain_problems(recipe: Recipe) -> list[Problem]:
                 Problem(entry.key, f"{stage.name!r} requires {kind!r}, which no earlier stage provides", hint)
             )
         problems += [problem.below(entry.key) for problem in stage.check(entry.config)]
+        problems += _source_problems(stage.models(entry.config), entry.key)
         have |= set(stage.provides)
     wanted = [kind for kind in stages.get("compile").requires if kind not in have]
     if wanted and not problems:
@@ -42,6 +44,12 @@ def chain_problems(recipe: Recipe) -> list[Problem]:
             )
         )
     return problems
+
+
+def _source_problems(models: Mapping[str, Sequence[str]], place: KeyPath) -> list[Problem]:
+    """Malformed addresses of models that a stage's body names."""
+    found = [check_source(uri, "model", (*place, key)) for key, uris in models.items() for uri in uris]
+    return [problem for problem in found if problem]
 
 
 def target_problems(targets: Sequence[Target]) -> list[Problem]:

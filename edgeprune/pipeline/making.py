@@ -84,9 +84,7 @@ class Maker:
         work = Work(
             config=node.config,
             inputs={kind: self.made[source].artifact.path for kind, source in node.inputs.items()},
-            assets={
-                role: asset.path for role, asset in assets.items() if asset and role in node.stage.assets
-            },
+            assets={role: asset.path for role, name in node.assets.items() if (asset := assets[name])},
             sections=node.sections,
             seed=self._plan.recipe.shell.seed,
             output=output,

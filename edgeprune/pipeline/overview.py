@@ -36,7 +36,7 @@ def _text(full: Plan, store: ArtifactStore) -> list[str]:
     width = max(len(node.id) for node in full.nodes)
     for number, node in enumerate(full.nodes, 1):
         lines.append(f"  {number:>2}  {node.id:<{width}}  {_state(node, store)}")
-        needs = [*node.stage.assets, *dict.fromkeys(node.inputs.values())]
+        needs = [*node.assets.values(), *dict.fromkeys(node.inputs.values())]
         writes = f"writes {', '.join(node.stage.ensures)}" if node.stage.ensures else ""
         lines.append(f"      {'':<{width}}  needs {', '.join(needs)}; {writes}".rstrip("; "))
     lines += ["", "Targets"]

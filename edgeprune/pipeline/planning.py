@@ -44,6 +44,7 @@ class Node:
         stage: What it does.
         config: The stage's body, `resolve` applied.
         inputs: Artifact kind to the id of the node that provides it.
+        assets: Role that its stage knows an asset by, to the asset's role in the plan.
         key: Its artifact's address; None while an asset that it depends on is not here yet.
         ingredients: What the key is the hash of.
         sections: The recipe sections that the stage reads, as objects.
@@ -54,6 +55,7 @@ class Node:
     stage: Stage
     config: Section
     inputs: Mapping[str, str]
+    assets: Mapping[str, str]
     key: str | None
     ingredients: dict[str, Any]
     sections: Mapping[str, Any]
@@ -112,6 +114,9 @@ def asset_sources(recipe: Recipe) -> dict[str, tuple[list[str], Kind]]:
     }
     if shell.task.validation is not None:
         sources["validation"] = (shell.task.validation, "dataset")
+    for name, entry in zip(_names(recipe), recipe.stages, strict=True):
+        for key, listed in stages.get(entry.name).models(entry.config).items():
+            sources[f"{name}.{key}"] = (listed, "model")
     return sources
 
 
@@ -143,11 +148,10 @@ class _Builder:
             {kind: self.provided[kind] for kind in stage.needs(config)} if inputs is None else dict(inputs)
         )
         sections = {path: self._section(path) for path in stage.reads}
-        hashes = {
-            role: _identity(asset) if asset else None
-            for role, asset in self.assets.items()
-            if role in stage.assets
-        }
+        roles = {role: role for role in stage.assets} | {key: f"{name}.{key}" for key in stage.models(config)}
+        roles = {role: known for role, known in roles.items() if known in self.assets}
+        found = {role: self.assets[known] for role, known in roles.items()}
+        hashes = {role: _identity(asset) if asset else None for role, asset in found.items()}
         parents = {kind: self.nodes[source].key for kind, source in wired.items()}
         ingredients = {
             "stage": stage.name,
@@ -161,7 +165,7 @@ class _Builder:
         }
         known = None not in hashes.values() and None not in parents.values()
         key = digest(ingredients) if known else None
-        node = Node(name, stage, config, wired, key, ingredients, sections, place)
+        node = Node(name, stage, config, wired, roles, key, ingredients, sections, place)
         self.nodes[name] = node
         self.provided.update(dict.fromkeys(stage.provides, name))
         return node
@@ -211,22 +215,18 @@ def make_plan(recipe: Recipe, targets: Sequence[Target], assets: Mapping[str, As
     builder = _Builder(recipe, targets, assets)
     prepare = stages.get("prepare")
     builder.add(prepare, prepare.config(), name="prepare")
-    for entry in recipe.stages:
-        name = _unused(entry.name, builder.nodes)
+    for name, entry in zip(_names(recipe), recipe.stages, strict=True):
         builder.add(stages.get(entry.name), entry.config, name=name, place=entry.key)
     plans = [_plan_target(target, builder) for target in targets]
     nodes = tuple(builder.nodes.values())
     return Plan(recipe, nodes, tuple(plans), dict(assets), pattern_warnings(nodes, targets))
 
 
-def _unused(name: str, taken: Mapping[str, Node]) -> str:
+def _names(recipe: Recipe) -> list[str]:
     """`distill`, then `distill-2`, `distill-3` … when a recipe lists a stage more than once."""
-    if name not in taken:
-        return name
-    count = 2
-    while f"{name}-{count}" in taken:
-        count += 1
-    return f"{name}-{count}"
+    listed = [entry.name for entry in recipe.stages]
+    counts = [listed[: place + 1].count(name) for place, name in enumerate(listed)]
+    return [name if count == 1 else f"{name}-{count}" for name, count in zip(listed, counts, strict=True)]
 
 
 def _plan_target(target: Target, builder: _Builder) -> TargetPlan:

@@ -11,11 +11,7 @@ from edgeprune.report.formatting import count, plain
 
 __all__ = ["draw_loss", "draw_parts", "facts", "summary"]
 
-_TEACHERS = {
-    "disk": "the original, its answers stored on disk",
-    "online": "the original, asked in every step",
-    "none": "none: the labels alone",
-}
+_CACHES = {"disk": "its answers stored on disk", "online": "asked in every step"}
 _TITLES = {
     "logits": "logits: T² · KL",
     "labels": "labels: cross entropy",
@@ -34,8 +30,8 @@ def facts(record: DistillRecord, metric: str) -> list[tuple[str, str]]:
         metric: The judged metric; what the stage itself measured of it is named as such.
     """
     found = [] if record.quality is None else [measured(record.quality, metric, "after this stage")]
-    cache = record.teacher_cache or ""
-    found.append(("teacher", _TEACHERS.get(cache, plain(cache))))
+    found.append(("teacher", _teacher(record)))
+    found.append(("weights of the loss", _weights(record)))
     found.append(("layers compared, student → teacher", _layers(record.layer_map)))
     found.append(("relations compared, student → teacher", _relations(record)))
     if record.steps is not None:
@@ -46,6 +42,26 @@ def facts(record: DistillRecord, metric: str) -> list[tuple[str, str]]:
         of = "" if whole in (None, record.trained_parameters) else f" (of {count(whole or 0)})"
         found.append(("trained parameters", f"{count(record.trained_parameters)}{of}"))
     return [(name, value) for name, value in found if value]
+
+
+def _teacher(record: DistillRecord) -> str:
+    cache = record.teacher_cache or ""
+    if cache == "none":
+        return "none: the labels alone"
+    name = record.teacher or "original"
+    sources = [name] if isinstance(name, str) else list(name)
+    who = "the original" if sources == ["original"] else " or ".join(map(plain, sources))
+    return ", ".join(part for part in (who, _CACHES.get(cache, plain(cache))) if part)
+
+
+def _weights(record: DistillRecord) -> str:
+    """What counts, as the recipe says it; parts of weight 0 are not computed."""
+    told = []
+    for name, part in (record.losses or {}).items():
+        if part is not None and part.weight:
+            heat = "" if part.temperature is None else f" (T {part.temperature:g})"
+            told.append(f"{plain(name)} {part.weight:g}{heat}")
+    return " · ".join(told)
 
 
 def _layers(maps: Sequence[LayerMap]) -> str:

@@ -19,7 +19,7 @@ __all__ = [
     "distill_record",
 ]
 
-SHOWN_HERE = frozenset({"curve", "parts", "layer_map", "relations"})
+SHOWN_HERE = frozenset({"curve", "parts", "layer_map", "relations", "losses"})
 """Parts of a record that are plots or words; as text they would be pages of numbers."""
 
 _PARTS = ("logits", "labels", "hidden", "relations")
@@ -54,6 +54,13 @@ class LossParts(Part):
         }
 
 
+class LossSetting(Part):
+    """How much a part of the loss counts, and the temperature of logits."""
+
+    weight: Annotated[Number, Field(ge=0)]
+    temperature: Annotated[Number | None, Lenient] = None
+
+
 class LayerMap(Part):
     """Which layers were compared from a step on: (student's, teacher's), each counted from its own first."""
 
@@ -74,6 +81,8 @@ class DistillRecord(Part):
 
     id: str
     quality: Annotated[Quality | None, Lenient] = None
+    teacher: Annotated[str | tuple[str, ...] | None, Lenient] = None
+    losses: Annotated[dict[str, Annotated[LossSetting | None, Lenient]] | None, Lenient] = None
     steps: Annotated[Count | None, Lenient] = None
     curve: Annotated[Curve | None, Lenient] = None
     parts: Annotated[LossParts | None, Lenient] = None

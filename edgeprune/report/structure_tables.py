@@ -28,6 +28,7 @@ def changes(record: StructureRecord) -> Grid | None:
         ("FFN rows", record.rows),
         ("layers", _layers(record.layers)),
         ("hidden width", record.hidden),
+        ("tokens", record.vocabulary),
         ("encoder parameters", record.encoder_parameters),
         ("all parameters", record.parameters),
     ]
@@ -80,8 +81,6 @@ def facts(record: StructureRecord, metric: str) -> list[tuple[str, str]]:
     if record.cost_error is not None:
         error = f"{points(100 * record.cost_error)} %"
         found.append(("error of the cost table", f"{error} (on a model that it was not made from)"))
-    if record.vocabulary is not None:
-        found.append(("tokens kept", count(record.vocabulary)))
     if record.alignment is not None and record.alignment > 1:
         found.append(("FFN widths are multiples of", count(record.alignment)))
     return [(name, value) for name, value in found if value]

@@ -108,7 +108,7 @@ class StructureRecord(Part):
     importance_kept: Annotated[Share | None, Lenient] = None
     cost: Annotated[Cost | None, Lenient] = None
     parameters: Annotated[Change | None, Lenient] = None
-    vocabulary: Annotated[Count | None, Lenient] = None
+    vocabulary: Annotated[Change | None, Lenient] = None
 
     @property
     def cost_error(self) -> float | None:

@@ -82,6 +82,8 @@ class Stage:
         pattern: The sparsity pattern that its result has, for that body: a word of `Target.speeds_up`,
             another ``n:m``, or words joined by ``+``; None where it makes no zeros.
         also: Artifact kinds that it requires for that body, beside `requires`.
+        models: Models that its body names: key of the body to their sources. Each becomes an asset of that
+            role, so it must not be a role of `assets`.
         fit: Fills in what the recipe's targets decide, before the key is made; what no target of the recipe
             gives is an error.
         packs: Whether it leaves a mask pack, which any zeros make smaller.
@@ -106,6 +108,7 @@ class Stage:
     pattern: Callable[[Any], str | None] = lambda config: None
     packs: Callable[[Any], bool] = lambda config: False
     also: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    models: Callable[[Any], Mapping[str, list[str]]] = lambda config: {}
     fit: Callable[[Any, Sequence[Target]], Any] = lambda config, targets: config
     in_recipe: bool = True
 

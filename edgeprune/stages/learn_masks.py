@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from edgeprune.errors import Problem
 from edgeprune.recipe.schema import Section, Share
 from edgeprune.stages.contract import Outcome, Stage, Work
+from edgeprune.stages.training_config import TrainingConfig
 
 __all__ = ["LEARN_MASKS", "Distillation", "LearnMasksConfig", "MaskSchedule"]
 
@@ -41,15 +42,13 @@ class Block(Section):
     block: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2, description="Rows, columns.")
 
 
-class LearnMasksConfig(Section):
+class LearnMasksConfig(TrainingConfig):
     """How masks are learned. What is left out is the method's own published value."""
 
     method: Literal["smp", "movement", "movement-soft", "magnitude", "l0", "pst", "pins"] = Field(
         "smp", description="What weights are ranked by, and what is trained beside."
     )
     density: float = Field(gt=0, le=1, description="Share of the prunable weights that is kept.")
-    epochs: float = Field(gt=0, le=1000, description="Passes over the training data; may be a fraction.")
-    batch_size: int = Field(32, ge=1, le=65536, description="Examples a step.")
     granularity: str | Block = Field(
         "weight", description="`weight`, `2:4` (N:M), `row`, `head`, `head+row` or `{block: [4, 4]}`."
     )
@@ -74,26 +73,16 @@ class LearnMasksConfig(Section):
         "auto", description="`label-words`: the frozen MLM head read at one word per class."
     )
     label_words: dict[str, str] | None = Field(None, description="Class name: its word in the vocabulary.")
-    weight_decay: float = Field(0.01, ge=0, description="Decoupled; scores, biases and LayerNorm have none.")
     warmup: Share = Field(0.0, description="Share of all steps over which the rates rise.")
     learning_schedule: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="How the rates fall afterwards."
     )
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="`auto`: bf16 autocast where the processor has it. Weights are FP32 always."
-    )
-    word_dropout: Share = Field(
-        0.0, description="Share of each training text's tokens that is hidden behind the mask token."
-    )
-    checkpoint_steps: int = Field(500, ge=1, description="A killed run loses at most this many steps.")
 
 
 def resolve(config: LearnMasksConfig) -> LearnMasksConfig:
     """The method's own values where none are given, and this machine's precision: they are in the key."""
     from edgeprune.masking.granularity import Granularity
     from edgeprune.masking.plan import METHODS
-    from edgeprune.training.fitting import resolve_precision
 
     method = METHODS[config.method]
     own = "uniform" if Granularity.parse(plain_granularity(config)).group else method.allocations[0]
@@ -106,9 +95,8 @@ def resolve(config: LearnMasksConfig) -> LearnMasksConfig:
         "head_learning_rate": config.head_learning_rate or (5e-4 if method.base_frozen else rate),
         "score_init": method.score_init if config.score_init is None else config.score_init,
         "regularizer": method.regularizer if config.regularizer is None else config.regularizer,
-        "precision": resolve_precision(config.precision),
     }
-    return config.model_copy(update=filled)
+    return config.resolved().model_copy(update=filled)
 
 
 def check(config: LearnMasksConfig) -> list[Problem]:
@@ -187,8 +175,9 @@ LEARN_MASKS = Stage(
     seeded=True,
     ensures=("model.safetensors", "config.json", "tokenizer.json", "masks.safetensors"),
     code=(
-        "stages.learn_masks", "stages.mask_learning", "stages.mask_record", "stages.quiet", "training",
-        "masking", "structure", "distillation", "tasks", "runner.cpu", "durable",
+        "stages.learn_masks", "stages.mask_learning", "stages.mask_record", "stages.training_config",
+        "stages.validating", "stages.quiet", "training", "masking", "structure", "distillation",
+        "tasks", "runner.cpu", "durable",
     ),
     libraries=("torch", "transformers", "accelerate", "tokenizers", "scikit-learn", "numpy"),
     resolve=resolve,

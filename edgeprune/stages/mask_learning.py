@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeprune.stages.contract import Outcome, Work
 from edgeprune.stages.mask_record import describe_masks, save_masks, save_pack
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from edgeprune.training.fitting import Fitted
     from edgeprune.training.masked import Trace
     from edgeprune.training.self_teaching import SelfTeacher
+    from edgeprune.training.teaching import Teacher
 
 __all__ = ["learn"]
 
@@ -37,6 +37,7 @@ def learn(work: Work) -> Outcome:
 
     from edgeprune.masking.base_model import in_task_names
     from edgeprune.stages.quiet import quiet_libraries
+    from edgeprune.stages.validating import validation_quality
     from edgeprune.structure.architectures import linear_sites
     from edgeprune.structure.loading import pretrained, save
     from edgeprune.structure.weights import read_tensors
@@ -62,7 +63,7 @@ def learn(work: Work) -> Outcome:
     base = in_task_names(read_tensors(work.assets["model"]), model.base_model_prefix)
     save(model, work.output, tokenizer)
     record = {
-        "quality": _quality(work, model, tokenizer),
+        "quality": validation_quality(work, model, tokenizer),
         **describe_masks(config, masking, matrices, sites, base),
         "trained_parameters": trained,
         "steps": fitted.steps,
@@ -108,7 +109,7 @@ def _train(
     encoded = encode(tokenizer, train, max_length)
     notes.extend(encoded.notes())
     distillation = config.distillation
-    taught = distillation is not None and self_teacher is None
+    taught = distillation is not None and distillation.weight > 0 and self_teacher is None
     adaptation = MaskedTraining(
         masking,
         Rates(
@@ -119,6 +120,7 @@ def _train(
         ),
         temperature=distillation.temperature if distillation else 2.0,
         weight=distillation.weight if distillation else 0.0,
+        teacher=_teacher(work, encoded, tokenizer.pad_token_id) if taught else None,
         self_teacher=self_teacher,
     )
     fitted = fit(
@@ -130,24 +132,12 @@ def _train(
         scratch=work.scratch,
         progress=work.progress,
         adaptation=adaptation,
-        teacher=_teacher_logits(work, encoded, tokenizer.pad_token_id) if taught else None,
     )
     if config.method == "pins" and fitted.steps < 2 * WINDOW:
         notes.append(
             f"{fitted.steps} steps are fewer than PINS needs to rank weights: what it kept is arbitrary"
         )
     return fitted, adaptation.trace
-
-
-def _quality(work: Work, model: Any, tokenizer: Any) -> dict[str, Any]:
-    """Scores of the folded model on the validation examples."""
-    from edgeprune.tasks.encoding import encode
-    from edgeprune.tasks.examples import Examples
-    from edgeprune.training.predicting import quality_of
-
-    validation = Examples.load(work.inputs["data"] / "validation")
-    encoded = encode(tokenizer, validation, work.sections["model.max_length"])
-    return asdict(quality_of(model, validation, encoded, pad_id=tokenizer.pad_token_id))
 
 
 def _plan(config: LearnMasksConfig, seed: int, shapes: Sequence[tuple[int, int]]) -> MaskPlan:
@@ -202,26 +192,20 @@ def _settings(config: LearnMasksConfig, seed: int) -> Any:
     )
 
 
-def _teacher_logits(work: Work, encoded: Encoded, pad_id: int) -> npt.NDArray[np.float32]:
-    """The original's logits on the training texts as they are, made once: [n, classes]."""
-    import torch
-
+def _teacher(work: Work, encoded: Encoded, pad_id: int) -> Teacher:
+    """The original, asked once about the training texts as they are; what it says lies on disk."""
     from edgeprune.structure.loading import load
-    from edgeprune.training.predicting import logits_of
+    from edgeprune.training.teaching import store_answers
 
-    kept = work.scratch / "teacher.npy"
-    if kept.is_file():
-        found: npt.NDArray[np.float32] = np.load(kept)
-        return found
-    work.progress(text="the original's answers on the training texts")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    teacher = load(work.inputs["original"]).to(device)
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=work.config.precision == "bf16"):
-        logits = logits_of(teacher, encoded, pad_id=pad_id)
-    partial = kept.with_suffix(".partial.npy")
-    np.save(partial, logits)
-    partial.replace(kept)
-    return logits
+    return store_answers(
+        load(work.inputs["original"]),
+        (),
+        encoded,
+        work.scratch,
+        pad_id=pad_id,
+        precision=work.config.precision,
+        progress=work.progress,
+    )
 
 
 def _hold_out(train: Examples, seed: int) -> tuple[Examples, Examples]:

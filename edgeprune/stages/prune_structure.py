@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializeAsAny, model_validator
 
 from edgeprune.errors import Problem, RecipeError
-from edgeprune.recipe.schema import BackendVariants, Section, Share, Target
+from edgeprune.recipe.schema import Section, Share, Target
 from edgeprune.stages.contract import Outcome, Stage, Work
 
 __all__ = [
@@ -51,8 +51,8 @@ class MeasuredLatency(LatencyBudget):
 class Budget(Section):
     """What may stay: shares of heads and rows, or one share of what the dense encoder costs."""
 
-    heads: Share | None = Field(None, description="Share of all attention heads.")
-    ffn: Share | None = Field(None, description="Share of all FFN rows.")
+    heads: Share | None = Field(None, description="Share of the original's attention heads.")
+    ffn: Share | None = Field(None, description="Share of the original's FFN rows.")
     parameters: float | None = Field(None, gt=0, lt=1, description="Share of the encoder's parameters.")
     flops: float | None = Field(
         None, gt=0, lt=1, description="Share of the encoder's FLOPs at `model.max_length`."
@@ -100,8 +100,10 @@ class PruneStructureConfig(Section):
     importance: Literal["taylor", "magnitude", "masks", "scores"] = Field(
         "taylor", description="What units are ranked by; the last two need `learn_masks` before."
     )
-    weights: Literal["original", "model"] = Field(
-        "original", description="Which weights are cut: the original's, or those of the stage before."
+    weights: Literal["original", "model"] | None = Field(
+        None,
+        description="Which weights are cut: the original's, or those of the stage before; left out: the "
+        "original's where masks or scores rank, else those of the stage before.",
     )
     drop_layers: bool = Field(True, description="A layer that keeps nothing goes as a whole.")
     widths: list[int] | None = Field(
@@ -135,10 +137,19 @@ def check(config: PruneStructureConfig) -> list[Problem]:
     return problems
 
 
+def resolve(config: PruneStructureConfig) -> PruneStructureConfig:
+    """Whose weights are cut. Masks were learned for a pre-trained model's weights, not for trained ones."""
+    return config.model_copy(update={"weights": _weights(config)})
+
+
+def _weights(config: PruneStructureConfig) -> Literal["original", "model"]:
+    return config.weights or ("original" if config.importance in ("masks", "scores") else "model")
+
+
 def also(config: PruneStructureConfig) -> tuple[str, ...]:
     """Masks, for what is ranked by them; the model, where its weights are cut."""
     masks = ("masks",) if config.importance in ("masks", "scores") else ()
-    return (*masks, *(("model",) if config.weights == "model" else ()))
+    return (*masks, *(("model",) if _weights(config) == "model" else ()))
 
 
 def fit(config: PruneStructureConfig, targets: Sequence[Target]) -> PruneStructureConfig:
@@ -188,10 +199,8 @@ def _on_machine(latency: LatencyBudget, targets: Sequence[Target]) -> MeasuredLa
             ]
         )
     backend, _, variant = wanted.partition("/")
-    alone = BackendVariants(backend=backend, variants=[variant])
-    reduced = target.model_copy(update={"description": target.name, "backends": [alone], "speeds_up": []})
     told = latency.model_dump() | {"variant": wanted}
-    return MeasuredLatency(**told, machine=reduced, cpu=machine.model)
+    return MeasuredLatency(**told, machine=target.only(backend, variant), cpu=machine.model)
 
 
 def pattern(config: PruneStructureConfig) -> str | None:
@@ -218,10 +227,11 @@ PRUNE_STRUCTURE = Stage(
     ensures=("model.safetensors", "config.json", "tokenizer.json"),
     code=(
         "stages.prune_structure", "stages.structure_pruning", "stages.structure_record",
-        "stages.latency_measuring", "stages.export", "stages.quiet", "training.predicting", "structure",
-        "tasks", "measurement", "backends", "runner", "durable",
+        "stages.latency_measuring", "stages.validating", "stages.export", "stages.quiet",
+        "training.predicting", "structure", "tasks", "measurement", "backends", "runner", "durable",
     ),
     libraries=("torch", "transformers", "tokenizers", "scikit-learn", "numpy", "onnx", "onnxruntime"),
+    resolve=resolve,
     check=check,
     also=also,
     fit=fit,

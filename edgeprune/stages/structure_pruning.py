@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeprune.stages.prune_structure import PruneStructureConfig
     from edgeprune.structure.choosing import Choice
     from edgeprune.structure.costs import CostTable, Shape
+    from edgeprune.structure.description import KeptLayer
     from edgeprune.structure.importance import FloatArray, Importance
     from edgeprune.tasks.encoding import Encoded
     from edgeprune.tasks.examples import Examples
@@ -32,41 +33,41 @@ def prune(work: Work) -> Outcome:
     import transformers
 
     from edgeprune.stages.quiet import quiet_libraries
+    from edgeprune.stages.validating import validation_quality
     from edgeprune.structure.costs import shape_of
     from edgeprune.structure.loading import load, save
     from edgeprune.structure.narrowing import hidden_width, slice_hidden
-    from edgeprune.structure.slicing import slice_layers
+    from edgeprune.structure.slicing import dense_layers, kept_layers, slice_layers
     from edgeprune.tasks.encoding import encode
     from edgeprune.tasks.examples import Examples
-    from edgeprune.training.predicting import quality_of
 
     quiet_libraries()
     config: PruneStructureConfig = work.config
-    source = work.inputs[config.weights]
+    source = work.inputs[config.weights or "model"]  # `resolve` has filled it in
     model = load(source)
     original = load(work.inputs["original"])
     shape, dense = shape_of(original), original.config
     del original
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=True)
     max_length: int = work.sections["model.max_length"]
+    tokens = model.get_input_embeddings().num_embeddings
     train = Examples.load(work.inputs["data"] / "train")
     encoded = encode(tokenizer, train, max_length)
     importance, hidden = _importance(work, model, train, encoded, tokenizer.pad_token_id)
     tables = _tables(work, shape, dense)
     choice = _choose(config, shape, importance, hidden, tables.costs)
     before = sum(item.numel() for item in model.parameters())
+    layers = {layer.source for layer in kept_layers(model) or dense_layers(model)}
     slice_layers(model, choice.layers)
     if choice.hidden is not None and len(choice.hidden) < hidden_width(model):
         slice_hidden(model, choice.hidden)
-    notes = _gone(choice, importance)
+    notes = _gone(kept_layers(model) or (), layers)
     vocabulary, said = _slice_vocabulary(config, model, source, encoded)
     save(model, work.output, tokenizer)
     if vocabulary:
         tokenizer = _cut_tokenizer(source, vocabulary, work.output)
-    validation = Examples.load(work.inputs["data"] / "validation")
-    scored = encode(tokenizer, validation, max_length)
     record = {
-        "quality": asdict(quality_of(model, validation, scored, pad_id=tokenizer.pad_token_id)),
+        "quality": validation_quality(work, model, tokenizer),
         "importance": config.importance,
         "weights": config.weights,
         "budget": config.budget.model_dump(mode="json", exclude_none=True, exclude={"latency": {"machine"}}),
@@ -74,7 +75,7 @@ def prune(work: Work) -> Outcome:
         **describe_structure(model, shape, choice, importance, max_length),
         "cost": describe_cost(choice, tables.costs.get(hidden_width(model)), tables.errors),
         "parameters": {"before": before, "after": sum(item.numel() for item in model.parameters())},
-        "vocabulary": None if vocabulary is None else len(vocabulary),
+        "vocabulary": None if vocabulary is None else {"before": tokens, "after": len(vocabulary)},
     }
     return Outcome(record=record, notes=[*tables.notes, *notes, *said])
 
@@ -178,7 +179,10 @@ def _choose(
     kind = budget.cost
     if kind is None:
         try:
-            return by_share(importance, budget.heads, budget.ffn, alignment, drop_layers=drop)
+            whole_numbers = shape.layers * shape.heads, shape.layers * shape.rows
+            return by_share(
+                importance, budget.heads, budget.ffn, alignment, drop_layers=drop, of=whole_numbers
+            )
         except RecipeError as error:
             raise RecipeError([problem.below(("budget",)) for problem in error.problems]) from error
     ratio = budget.latency.ratio if budget.latency else getattr(budget, kind)
@@ -193,13 +197,13 @@ def _choose(
     return by_cost(importance, tables[shape.hidden], ratio, alignment, **settings)
 
 
-def _gone(choice: Choice, importance: Importance) -> list[str]:
-    """What the reader should know: layers that are not there any more, sub-layers that are empty."""
-    there = {layer.source for layer in choice.layers}
-    gone = [str(number) for number in range(len(importance.heads)) if number not in there]
+def _gone(kept: Sequence[KeptLayer], before: set[int]) -> list[str]:
+    """What the reader should know: layers that this cut removed, sub-layers that are empty."""
+    there = {layer.source for layer in kept}
+    gone = [str(number) for number in sorted(before - there)]
     notes = [f"layers that went as a whole: {', '.join(gone)}"] if gone else []
     for what in ("heads", "rows"):
-        empty = [str(layer.source) for layer in choice.layers if not getattr(layer, what)]
+        empty = [str(layer.source) for layer in kept if not getattr(layer, what)]
         if empty:
             words = {"heads": "attention heads", "rows": "FFN rows"}[what]
             notes.append(f"layers without {words} (their output bias stays): {', '.join(empty)}")

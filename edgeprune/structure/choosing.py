@@ -62,6 +62,7 @@ def by_share(
     alignment: int,
     *,
     drop_layers: bool = True,
+    of: Kept | None = None,
 ) -> Choice:
     """Keep the most important heads, and the most important rows, over all layers.
 
@@ -77,21 +78,33 @@ def by_share(
         rows: Share of all FFN rows to keep, 0..1; None: all.
         alignment: Kept widths are multiples of it, or a layer's whole width.
         drop_layers: A layer that keeps nothing goes as a whole.
+        of: How many heads and rows the shares are of; left out: all that have an importance. Give the
+            dense model's where some units are gone already.
 
     Raises:
-        RecipeError: A share outside 0..1, or nothing at all would be kept; keys `heads` and `ffn`.
+        RecipeError: A share outside 0..1, of which not as much is left, or that keeps nothing at all; keys
+            `heads` and `ffn`.
         EdgepruneError: Importance that is no importance.
     """
     _require_importance(importance)
     for key, share in (("heads", heads), ("ffn", rows)):
         if share is not None and not 0 <= share <= 1:
             _refuse((key,), f"a share of {share:g} cannot be kept", "shares lie between 0 and 1")
-    head_counts = _counts(importance.heads, 1, heads)
-    widths = _counts(importance.rows, alignment, rows)
+    there = sum(map(len, importance.heads)), sum(map(len, importance.rows))
+    whole = there if of is None else of
+    for key, share, left, dense in zip(("heads", "ffn"), (heads, rows), there, whole, strict=True):
+        if share is not None and round(share * dense) > left:
+            _refuse(
+                (key,),
+                f"a share of {share:g} cannot be kept: {left / dense:.4g} is left",
+                f"give a share below {left / dense:.4g}, or leave it out to keep what is there",
+            )
+    head_counts = _counts(importance.heads, 1, heads, whole[0])
+    widths = _counts(importance.rows, alignment, rows, whole[1])
     if not any(head_counts) and not any(widths):
         smallest = {
-            "heads": _smallest_share(importance.heads, 1),
-            "ffn": _smallest_share(importance.rows, alignment),
+            "heads": _smallest_share(importance.heads, 1, whole[0]),
+            "ffn": _smallest_share(importance.rows, alignment, whole[1]),
         }
         _refuse(
             ("heads",) if heads is not None else ("ffn",),
@@ -238,22 +251,22 @@ def _ranking(values: Sequence[FloatArray], block: int) -> _Ranking:
     return _Ranking(np.asarray(owners, np.int64)[order], np.asarray(sizes, np.int64)[order])
 
 
-def _counts(values: Sequence[FloatArray], block: int, share: float | None) -> list[int]:
+def _counts(values: Sequence[FloatArray], block: int, share: float | None, whole: int) -> list[int]:
     """Units to keep of each layer: the best blocks over all layers, as near to the share as they come."""
     if share is None:
         return [len(layer) for layer in values]
     ranking = _ranking(values, block)
     sums = np.cumsum([0, *ranking.sizes])
-    taken = int(np.argmin(np.abs(sums - share * sums[-1])))
+    taken = int(np.argmin(np.abs(sums - share * whole)))
     counts = np.zeros(len(values), np.int64)
     np.add.at(counts, ranking.owners[:taken], ranking.sizes[:taken])
     return [int(count) for count in counts]
 
 
-def _smallest_share(values: Sequence[FloatArray], block: int) -> float | None:
+def _smallest_share(values: Sequence[FloatArray], block: int, whole: int) -> float | None:
     """The smallest share that keeps a block, rounded up; None: there is none to keep."""
     sizes = _ranking(values, block).sizes
-    return _above(0.5 * sizes[0] / sizes.sum()) if len(sizes) else None
+    return _above(0.5 * sizes[0] / whole) if len(sizes) else None
 
 
 # Units.

@@ -15,7 +15,7 @@ from edgeprune.tasks.examples import Examples
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Encoded", "collate", "encode"]
+__all__ = ["Encoded", "by_length", "collate", "encode"]
 
 # Texts per tokenizer call: enough to keep its threads busy, few enough that its offsets stay small.
 _CHUNK: Final = 4096
@@ -88,6 +88,22 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: Examples, max_length: i
         truncated=truncated,
         max_length=max_length,
     )
+
+
+def by_length(
+    lengths: npt.NDArray[np.int64], batch_size: int
+) -> tuple[npt.NDArray[np.int64], list[npt.NDArray[np.int64]]]:
+    """Batches of examples of similar lengths, which need little padding.
+
+    Args:
+        lengths: [examples], tokens of each.
+        batch_size: Examples a batch; the last may have fewer.
+
+    Returns:
+        The order of all examples, [examples], shortest first, and the same cut into batches.
+    """
+    order = np.argsort(lengths, kind="stable")
+    return order, [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def collate(

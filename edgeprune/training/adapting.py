@@ -44,8 +44,7 @@ class Adaptation:
 
         Args:
             logits: [batch, classes].
-            batch: The model's inputs, `labels` [batch], `teacher` [batch, classes] where `fit` got it, and
-                what `bring` gave.
+            batch: The model's inputs, `labels` [batch], and what `bring` gave.
         """
         return None
 

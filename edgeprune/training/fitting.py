@@ -23,8 +23,6 @@ from edgeprune.training.batching import LengthGroupedOrder
 from edgeprune.training.checkpoints import newest_whole, seal
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
     from transformers import PreTrainedTokenizerBase
 
@@ -108,7 +106,6 @@ def fit(
     scratch: Path,
     progress: Callable[..., None],
     adaptation: Adaptation | None = None,
-    teacher: npt.NDArray[np.float32] | None = None,
 ) -> Fitted:
     """Train a classification model in place.
 
@@ -121,7 +118,6 @@ def fit(
         scratch: Folder of checkpoints; a whole one in it is gone on from.
         progress: Called with step, total and loss.
         adaptation: What else happens in a step.
-        teacher: Logits of a teacher on the examples, [n, classes]; each batch brings its rows as `teacher`.
 
     Raises:
         UnsupportedError: Word dropout is asked for and the tokenizer has no mask token.
@@ -131,7 +127,7 @@ def fit(
     checkpoints = scratch / "checkpoints"
     start = newest_whole(checkpoints)
     adaptation = adaptation or Adaptation()
-    make_batch = _batch_maker(encoded, labels, settings, tokenizer, teacher, adaptation)
+    make_batch = _batch_maker(encoded, labels, settings, tokenizer, adaptation)
     trainer = _trainer(model, make_batch, encoded, settings, checkpoints, adaptation)
     for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
         trainer.remove_callback(callback)
@@ -159,7 +155,6 @@ def _batch_maker(
     labels: Sequence[int],
     settings: Settings,
     tokenizer: PreTrainedTokenizerBase,
-    teacher: npt.NDArray[np.float32] | None,
     adaptation: Adaptation,
 ) -> Callable[[list[int]], dict[str, torch.Tensor]]:
     """From the visits of one batch (see `batching`) to padded tensors."""
@@ -187,8 +182,6 @@ def _batch_maker(
             )
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         tensors["labels"] = torch.tensor([labels[index] for index in indices])
-        if teacher is not None:
-            tensors["teacher"] = torch.from_numpy(teacher[indices])
         return tensors | extra
 
     return batch

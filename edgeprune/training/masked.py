@@ -13,10 +13,13 @@ from edgeprune.durable import write_text
 from edgeprune.training.adapting import Adaptation
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
     from edgeprune.masking.attached import Masking
     from edgeprune.training.self_teaching import SelfTeacher
+    from edgeprune.training.teaching import Teacher
 
 __all__ = ["MaskedTraining", "Rates", "Trace"]
 
@@ -64,7 +67,8 @@ class MaskedTraining(Adaptation):
         masking: Masks on the model that is trained.
         rates: Learning rates.
         temperature: Of distillation.
-        weight: Share of the teacher's part of the loss; 0: the labels alone.
+        weight: Share of the teacher's part of the loss.
+        teacher: Whose logits are learned beside the labels; None: the labels alone.
         self_teacher: The best checkpoint so far as the teacher (PINS); None for all other methods.
     """
 
@@ -75,11 +79,13 @@ class MaskedTraining(Adaptation):
         *,
         temperature: float,
         weight: float,
+        teacher: Teacher | None = None,
         self_teacher: SelfTeacher | None = None,
     ) -> None:
         self._masking = masking
         self._rates = rates
         self._temperature, self._weight = temperature, weight
+        self._teacher = teacher
         self._self_teacher = self_teacher
         self._points: list[tuple[int, float, float]] = []
         self._penalty, self._kept = 0.0, 1.0
@@ -112,6 +118,12 @@ class MaskedTraining(Adaptation):
         if self._due:
             self._kept = self._masking.kept()
 
+    def bring(
+        self, indices: Sequence[int], texts: Mapping[str, npt.NDArray[np.int64]]
+    ) -> dict[str, torch.Tensor]:
+        """What the teacher needs, or says."""
+        return self._teacher.bring(indices, texts) if self._teacher else {}
+
     def loss(self, logits: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
         """Task loss, or its mixture with the teacher's, plus λ·R."""
         import torch
@@ -130,12 +142,13 @@ class MaskedTraining(Adaptation):
 
         labels = batch["labels"]
         if self._self_teacher:
-            teacher = self._self_teacher.logits(batch)
-            return confidence_weighted(logits, labels, teacher, temperature=self._temperature)
-        if "teacher" not in batch or not self._weight:
+            best = self._self_teacher.logits(batch)
+            return confidence_weighted(logits, labels, best, temperature=self._temperature)
+        if not self._teacher:
             loss: torch.Tensor = torch.nn.functional.cross_entropy(logits, labels)
             return loss
-        return mixed(logits, labels, batch["teacher"], temperature=self._temperature, weight=self._weight)
+        taught = self._teacher.answers(batch).logits
+        return mixed(logits, labels, taught, temperature=self._temperature, weight=self._weight)
 
     def gradients_ready(self, step: int, groups: Sequence[Mapping[str, Any]]) -> None:
         """PINS looks at gradients at this step's rate."""

@@ -31,20 +31,20 @@ def logits_of(model: Any, encoded: Encoded, *, pad_id: int, batch_size: int = 64
     """
     import torch
 
-    from edgeprune.tasks.encoding import collate
+    from edgeprune.tasks.encoding import by_length, collate
 
     model.eval()
     device = next(model.parameters()).device
-    by_length = np.argsort(encoded.lengths, kind="stable")
+    order, batches = by_length(encoded.lengths, batch_size)
     parts = []
     with torch.inference_mode():
-        for start in range(0, len(by_length), batch_size):
-            arrays = collate(encoded, by_length[start : start + batch_size], pad_id)
+        for indices in batches:
+            arrays = collate(encoded, indices, pad_id)
             tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
             parts.append(model(**tensors).logits.float().cpu().numpy())
-    ordered = np.concatenate(parts)
-    logits = np.empty_like(ordered)
-    logits[by_length] = ordered
+    found = np.concatenate(parts)
+    logits = np.empty_like(found)
+    logits[order] = found
     return logits
 
 

@@ -6,6 +6,7 @@ takes 768 bytes a token in FP16. Logits are 4 bytes a class and example, and so 
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from edgeprune.durable import flush_tree
 from edgeprune.errors import EdgepruneError
+from edgeprune.tasks.encoding import by_length, collate
 from edgeprune.training.fitting import Precision
 from edgeprune.training.watching import State, Watch
 
@@ -112,10 +114,10 @@ class StoredTeacher:
     def __init__(self, folder: Path, lengths: npt.NDArray[np.int64], states: Sequence[State]) -> None:
         self._logits: npt.NDArray[np.float32] = np.load(folder / _LOGITS)
         self._folder, self._lengths, self._states = folder, lengths, states
-        by_length = _by_length(lengths)
-        ends = np.cumsum(lengths[by_length])
+        order, _ = by_length(lengths, _BATCH)
+        ends = np.cumsum(lengths[order])
         self._starts = np.empty_like(lengths)
-        self._starts[by_length] = ends - lengths[by_length]
+        self._starts[order] = ends - lengths[order]
 
     def bring(
         self, indices: Sequence[int], texts: Mapping[str, npt.NDArray[np.int64]]
@@ -208,21 +210,19 @@ def _write(
 ) -> None:
     import torch
 
-    from edgeprune.tasks.encoding import collate
-
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.eval().to(device)
     watch = Watch(model, states)
-    by_length = _by_length(encoded.lengths)
+    order, batches = by_length(encoded.lengths, _BATCH)
     parts = []
-    for start in range(0, len(by_length), _BATCH):
-        arrays = collate(encoded, by_length[start : start + _BATCH], pad_id)
+    for indices in batches:
+        arrays = collate(encoded, indices, pad_id)
         inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-        found = _ask(model, watch, inputs, precision)
-        parts.append(found.logits.cpu().numpy())
+        answers = _ask(model, watch, inputs, precision)
+        parts.append(answers.logits.cpu().numpy())
         kept = inputs["attention_mask"].bool()
         for state in states:
-            tokens = found.states[state.name][kept].to(torch.float16).cpu().numpy()
+            tokens = answers.states[state.name][kept].to(torch.float16).cpu().numpy()
             if not np.isfinite(tokens).all():
                 raise EdgepruneError(
                     f"the teacher's {state.name} does not fit into FP16",
@@ -231,9 +231,9 @@ def _write(
             with _file(folder, state).open("ab") as file:
                 file.write(tokens.tobytes())
     watch.remove()
-    ordered = np.concatenate(parts)
-    logits = np.empty_like(ordered)
-    logits[by_length] = ordered
+    found = np.concatenate(parts)
+    logits = np.empty_like(found)
+    logits[order] = found
     np.save(folder / _LOGITS, logits)
 
 
@@ -241,16 +241,13 @@ def _ask(model: Any, watch: Watch, inputs: Mapping[str, torch.Tensor], precision
     import torch
 
     device = inputs["input_ids"].device.type
+    # A student's tokenizer may number segments that its teacher has no embeddings of.
+    known = inspect.signature(model.forward).parameters
     autocast = torch.autocast(device, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
     # Not inference mode: the student's loss keeps these tensors for its backward pass.
     with torch.no_grad(), autocast:
-        logits = model(**inputs).logits.float()
+        logits = model(**{name: item for name, item in inputs.items() if name in known}).logits.float()
     return Answers(logits, watch.take())
-
-
-def _by_length(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The order in which examples are asked about and stored: batches of it need little padding."""
-    return np.argsort(lengths, kind="stable")
 
 
 def _brought(state: State) -> str:

@@ -30,7 +30,7 @@ def _plan(recipe: Path, *overrides: str, model: str = "m", train: str = "t") -> 
     loaded = running.load(recipe, overrides)
     hashes = {"model": model, "train": train, "validation": "v"}
     found = {
-        role: Asset(sources[0], recipe.parent, hashes[role], 1, (), "")
+        role: Asset(sources[0], recipe.parent, hashes.get(role, sources[0]), 1, (), "")
         for role, (sources, _) in planning.asset_sources(loaded).items()
     }
     return make_plan(loaded, [running.target(name, loaded.folder) for name in loaded.shell.targets], found)
@@ -251,6 +251,37 @@ def test_repeated_stages_have_numbers(recipe: Path) -> None:
     ]
     assert dict(plan.node(BOARD).inputs) == {"onnx": "export-3"}, "the last one counts"
     assert plan.node("export").key == plan.node("export-3").key, "the same work is one artifact"
+
+
+TAUGHT = "stages=[{finetune: {epochs: 1, learning_rate: 1e-4}}, {distill: {epochs: 1%s}}, {distill: {epochs: 1%s}}, export]"
+
+
+def test_a_teacher_that_a_stage_names_is_an_asset_of_its_own(recipe: Path) -> None:
+    plan = _plan(recipe, TAUGHT % (", teacher: file://large", ", teacher: [hub://a/b, file://other]"))
+    assert dict(plan.node("distill").assets) == {"teacher": "distill.teacher"}
+    assert dict(plan.node("distill-2").assets) == {"teacher": "distill-2.teacher"}
+    assert planning.asset_sources(plan.recipe)["distill-2.teacher"] == (
+        ["hub://a/b", "file://other"],
+        "model",
+    )
+    assert "original" not in plan.node("distill").inputs, "another teacher needs no original"
+    other = _plan(recipe, TAUGHT % (", teacher: file://larger", ", teacher: [hub://a/b, file://other]"))
+    assert {"distill", "distill-2", "export"} <= _changed(plan, other)
+    assert "finetune" not in _changed(plan, other)
+
+
+def test_without_a_teacher_of_its_own_the_original_teaches(recipe: Path) -> None:
+    node = _plan(recipe, TAUGHT % ("", "")).node("distill")
+    assert (dict(node.assets), node.inputs["original"]) == ({}, "finetune")
+
+
+@pytest.mark.parametrize(("teacher", "words"), [("ftp://x", "ftp://x"), ("[original, file://a]", "original")])
+def test_a_teacher_that_cannot_be_is_refused(recipe: Path, teacher: str, words: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        _plan(recipe, TAUGHT % (f", teacher: {teacher}", ""))
+    (problem,) = caught.value.problems
+    assert problem.key == ("stages", 1, "distill", "teacher")
+    assert words in problem.message
 
 
 def test_an_impossible_order_is_refused_where_it_was_written(recipe: Path) -> None:

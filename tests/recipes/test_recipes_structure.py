@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,47 @@ def test_what_ships_is_the_cut_and_distilled_model(finished: Project) -> None:
     logits = np.load(next(finished.cache.glob("artifacts/measure-*/logits.npz")))
     right = (logits["onnxruntime/fp32"].argmax(1) == logits["labels"]).mean()
     assert right == pytest.approx(_record(finished, "distill")["quality"]["accuracy"])
+
+
+def _beside(finished: Project, recipe: Path, folder: Path) -> Project:
+    """Another recipe, with all that the finished one has made, in a cache of its own."""
+    return Project(recipe, Path(shutil.copytree(finished.cache, folder / "cache")), folder / "runs")
+
+
+def test_cut_in_steps_with_distillation_between(finished: Project, recipe: Path, tmp_path: Path) -> None:
+    """What is listed again goes on from the model before it; shares are of the original."""
+    again = "prune_structure: {budget: {heads: 0.25, ffn: 0.125}, calibration: {examples: 64}}"
+    path = _chain(recipe, "gradual", CUT, DISTILL, again, "distill: {epochs: 1, batch_size: 16}")
+    project = _beside(finished, path, tmp_path)
+    done = project.run("--until", "distill-2")
+    assert done.code == 0, done.err
+    assert made(project.events(), "node_cached") == ["prepare", "finetune", "prune_structure", "distill"]
+    folders = [
+        project.folders()[-1] / "artifacts" / name for name in ("distill", "prune_structure-2", "distill-2")
+    ]
+    first, second, last = (structure_of(edgeprune.load(folder)).layers or () for folder in folders)
+    assert last == second
+    assert sum(len(layer.rows) for layer in second) == LAYERS * FFN // 8
+    kept = {layer.source: layer for layer in first}
+    for layer in second:
+        assert set(layer.rows) <= set(kept[layer.source].rows)
+        assert set(layer.heads) <= set(kept[layer.source].heads)
+    weights = json.loads((folders[1] / "artifact.json").read_text())["record"]["weights"]
+    assert weights == "model"
+
+
+def test_another_model_teaches(finished: Project, recipe: Path, tmp_path: Path) -> None:
+    """The teacher is an asset like any other: fetched, hashed, named in the plan."""
+    teacher = finished.artifact("finetune")
+    body = f"distill: {{epochs: 1, batch_size: 16, teacher: 'file://{teacher}'}}"
+    path = _chain(recipe, "taught", CUT, body)
+    project = _beside(finished, path, tmp_path)
+    shown = project.edgeprune("plan", str(path))
+    assert "distill.teacher" in shown.out
+    done = project.run("--until", "distill")
+    assert done.code == 0, done.err
+    folder = project.folders()[-1] / "artifacts" / "distill"
+    assert json.loads((folder / "artifact.json").read_text())["record"]["teacher"] == f"file://{teacher}"
 
 
 def test_its_files_are_smaller(finished: Project) -> None:

@@ -44,7 +44,7 @@ def structure_record(depth: int = 6, /, **changes: Any) -> dict[str, Any]:
             "ffn": {str(width): width / 5000 for width in range(0, ROWS + 1, 16)},
         },
         "parameters": {"before": 22_713_602, "after": 9_402_114},
-        "vocabulary": 9_871,
+        "vocabulary": {"before": 30_522, "after": 9_871},
     } | changes  # fmt: skip
 
 

@@ -367,6 +367,68 @@ def test_a_teacher_with_other_classes_is_refused(world: dict[str, Path], tmp_pat
         STAGE.apply(job_of(world | {"odd": tmp_path / "student"}, tmp_path, "odd", BODY))
 
 
+# A teacher that is not the original
+
+
+def test_another_model_can_teach(world: dict[str, Path], tmp_path: Path) -> None:
+    """A DistilBERT of another width, which knows no segments, over a BERT whose tokenizer numbers them."""
+    import torch
+    import transformers
+
+    from edgeprune.structure.loading import load, save
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(world["original"])
+    original = load(world["original"]).config
+    config = transformers.DistilBertConfig(
+        vocab_size=original.vocab_size, dim=24, n_layers=1, n_heads=2, hidden_dim=8, max_position_embeddings=24,
+        id2label={0: "BAD", 1: "GOOD"}, label2id={"BAD": 0, "GOOD": 1},
+    )  # fmt: skip
+    torch.manual_seed(1)
+    save(transformers.DistilBertForSequenceClassification(config), tmp_path / "teacher", tokenizer)
+    inputs = {"data": world["data"], "model": world["cut"]}
+    for budget in (0.0, 100.0):  # asked in every step, and stored
+        job = kit.work(
+            STAGE,
+            world,
+            tmp_path / str(budget),
+            BODY | {"epochs": 8, "teacher": "file://teacher", "cache_budget_mb": budget},
+            inputs=inputs,
+            assets={"teacher": tmp_path / "teacher"},
+        )
+        record = STAGE.apply(job).record
+        assert record["teacher"] == "file://teacher"
+        for part in ("logits", "hidden"):  # of 16 dimensions of a student and 24 of its teacher
+            course = record["parts"][part]
+            assert course[-1] < course[0], part
+
+
+@pytest.mark.parametrize(
+    ("theirs", "words"),
+    [(["LABEL_0", "LABEL_1"], "have no names"), (["one", "two"], None), (["bad", "good", "other"], None)],
+)
+def test_classes_without_names_are_taken_in_order_and_noted(
+    world: dict[str, Path], tmp_path: Path, theirs: list[str], words: str | None
+) -> None:
+    import transformers
+
+    from edgeprune.stages.teachers import load_teacher
+    from edgeprune.structure.loading import load, save
+
+    student = load(world["original"])
+    config = transformers.AutoConfig.from_pretrained(world["original"])
+    config.id2label = dict(enumerate(theirs))
+    config.label2id = {name: number for number, name in config.id2label.items()}
+    save(transformers.BertForSequenceClassification(config), tmp_path)
+    if words is None:
+        with pytest.raises(EdgepruneError, match="not those of its teacher"):
+            load_teacher(tmp_path, student, 16)
+        return
+    _, (note,) = load_teacher(tmp_path, student, 16)
+    assert words in note
+    with pytest.raises(EdgepruneError, match="reads at most 24 tokens"):
+        load_teacher(tmp_path, student, 25)
+
+
 # What a recipe may say
 
 

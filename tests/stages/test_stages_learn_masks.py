@@ -211,8 +211,8 @@ def test_every_granularity_is_written(made: Any, granularity: Any) -> None:
 def test_without_a_teacher(made: Any) -> None:
     result: Made = made(method="smp", distillation=None)
     assert result.record["distilled"] is False
-    assert not (result.folder.parent / "scratch" / "teacher.npy").exists()
-    assert (made(method="smp").folder.parent / "scratch" / "teacher.npy").exists()
+    assert not (result.folder.parent / "scratch" / "teacher").exists()
+    assert (made(method="smp").folder.parent / "scratch" / "teacher").exists()
 
 
 class _KilledError(Exception):

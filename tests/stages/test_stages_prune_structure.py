@@ -37,7 +37,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def apply(world: dict[str, Path], tmp_path: Path) -> Apply:
     def done(body: dict[str, Any], name: str = "made", **inputs: Path) -> tuple[Path, Outcome]:
-        given = {"data": world["data"], "original": world["original"], **inputs}
+        dense = world["original"]
+        given = {"data": world["data"], "original": dense, "model": dense, **inputs}
         body = {"alignment": 4, "calibration": {"examples": 32}} | body
         work = kit.work(STAGE, world, tmp_path / name, body, inputs=given)
         return work.output, STAGE.apply(work)
@@ -102,9 +103,7 @@ def test_the_most_important_units_stay(apply: Apply, world: dict[str, Path]) -> 
 
         shutil.copytree(world["original"], loud)
         model.save_pretrained(loud)
-    folder, outcome = apply(
-        {"budget": {"heads": 0.25, "ffn": 0.0625}, "importance": "magnitude"}, original=loud
-    )
+    folder, outcome = apply({"budget": {"heads": 0.25, "ffn": 0.0625}, "importance": "magnitude"}, model=loud)
     (layer_left,) = structure_of(load(folder)).layers or ()
     assert (layer_left.source, layer_left.heads, layer_left.rows) == (1, (0,), (8, 9, 10, 11))
     assert "layers that went as a whole: 0" in outcome.notes
@@ -145,15 +144,22 @@ def test_the_weights_are_those_that_are_asked_for(apply: Apply, world: dict[str,
         shutil.copytree(world["original"], other)
         model.save_pretrained(other)
     body = {"budget": {"ffn": 0.5}, "importance": "magnitude"}
-    original, _ = apply(body, "one")
-    cut, _ = apply(body | {"weights": "model"}, "two", model=other)
-    bias = [load_file(folder / "model.safetensors")["classifier.bias"] for folder in (original, cut)]
-    assert torch.equal(bias[0] + 1, bias[1])
+    masks = {"importance": "masks", "budget": {"heads": 0.25, "ffn": 0.0625}}
+    asked: list[dict[str, Any]] = [{"weights": "original"}, {"weights": "model"}, {}, masks]
+    learned = _masks(world, world["original"].with_name("masks"))
+    folders = [
+        apply(body | changes, str(number), model=other, masks=learned)[0]
+        for number, changes in enumerate(asked)
+    ]
+    biases = [load_file(folder / "model.safetensors")["classifier.bias"] for folder in folders]
+    assert torch.equal(biases[0] + 1, biases[1])
+    assert torch.equal(biases[2], biases[1]), "left out, it is the model of the stage before"
+    assert torch.equal(biases[3], biases[0]), "and the original where masks rank"
 
 
 def test_cut_again_it_goes_on_from_there(apply: Apply) -> None:
     first, _ = apply({"budget": {"heads": 0.5, "ffn": 0.5}}, "first")
-    second, outcome = apply({"budget": {"parameters": 0.3}, "weights": "model"}, "second", model=first)
+    second, outcome = apply({"budget": {"parameters": 0.3}}, "second", model=first)
     kept = structure_of(load(second)).layers or ()
     before = {layer.source: layer for layer in structure_of(load(first)).layers or ()}
     assert all(set(layer.rows) <= set(before[layer.source].rows) for layer in kept)
@@ -166,7 +172,7 @@ def test_a_narrower_width_and_fewer_tokens(apply: Apply) -> None:
     folder, outcome = apply(body)
     model = load(folder)
     assert outcome.record["hidden"]["after"] in (8, 16)
-    assert model.get_input_embeddings().num_embeddings == outcome.record["vocabulary"]
+    assert model.get_input_embeddings().num_embeddings == outcome.record["vocabulary"]["after"]
     assert outcome.record["parameters"]["after"] == sum(item.numel() for item in model.parameters())
     assert sum(heads_per_layer(model)) == outcome.record["heads"]["after"]
 
@@ -213,7 +219,8 @@ def test_a_budget_is_of_one_kind(budget: dict[str, Any]) -> None:
 
 
 def test_it_requires_what_it_ranks_and_cuts() -> None:
-    assert STAGE.needs(_config({"budget": {"ffn": 0.5}})) == ("data", "original")
+    assert STAGE.needs(_config({"budget": {"ffn": 0.5}})) == ("data", "original", "model")
+    assert STAGE.needs(_config({"budget": {"ffn": 0.5}, "weights": "original"})) == ("data", "original")
     assert STAGE.needs(_config({"budget": {"ffn": 0.5}, "importance": "scores"}))[2:] == ("masks",)
     assert STAGE.needs(_config({"budget": {"ffn": 0.5}, "weights": "model"}))[2:] == ("model",)
 

@@ -137,6 +137,23 @@ def test_a_layer_may_lose_all_and_goes_or_stays_empty() -> None:
     assert gone.cost_ratio is None
 
 
+def test_shares_are_of_the_dense_model_where_some_of_it_is_gone() -> None:
+    """8 of 16 heads and 32 of 64 rows are left: a quarter of all is half of what is there."""
+    random = np.random.default_rng(0)
+    left = Importance(
+        tuple(random.random(count) for count in (5, 3)), tuple(random.random(16) for _ in range(2))
+    )
+    chosen = by_share(left, 0.25, 0.25, 8, of=(16, 64))
+    assert chosen == by_share(left, 0.5, 0.5, 8)
+    assert by_share(left, None, 0.25, 8, of=(16, 64)).counts == by_share(left, None, 0.5, 8).counts
+    assert sum(heads for heads, _ in by_share(left, 0.5, 0.5, 8, of=(16, 64)).counts) == 8
+    with pytest.raises(RecipeError) as caught:
+        by_share(left, 0.75, 0.25, 8, of=(16, 64))
+    (problem,) = caught.value.problems
+    assert problem.key == ("heads",)
+    assert "0.5 is left" in problem.message
+
+
 def test_no_share_keeps_all() -> None:
     importance = _importance([[1.0, 0.0]] * 2, [[1.0, 2.0, 0.0]] * 2)
     assert by_share(importance, None, None, 2).counts == ((2, 3), (2, 3))
