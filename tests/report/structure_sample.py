@@ -81,6 +81,13 @@ def distill_record(**changes: Any) -> dict[str, Any]:
     }
     return {
         "quality": QUALITY | {"accuracy": 0.8922},
+        "teacher": "original",
+        "losses": {
+            "logits": {"weight": 1.0, "temperature": 2.0},
+            "labels": {"weight": 0.0},
+            "hidden": {"weight": 0.5, "layers": "closest"},
+            "relations": {"weight": 1.0, "of": "value"},
+        },
         "steps": STEPS,
         "curve": [[step, 0.28 + 1.2 * float(np.exp(-step / 150)) + 0.01 * noise.normal()] for step in range(10, STEPS, 10)],
         "parts": {"step": steps, **{name: values.tolist() for name, values in parts.items()}},

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.errors import EdgepruneError, UnsupportedError
-from edgeprune.tasks.encoding import Encoded, collate, encode
+from edgeprune.tasks.encoding import Encoded, by_length, collate, encode
 from edgeprune.tasks.examples import Examples
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d"]
@@ -125,3 +125,12 @@ def test_collate_takes_index_arrays_and_refuses_what_does_not_fit() -> None:
     assert collate(encoded, np.array([1]), 0)["input_ids"].tolist() == [[4]]
     with pytest.raises(EdgepruneError, match="an example of 3 tokens does not fit a batch of length 2"):
         collate(encoded, [0, 1], 0, length=2)
+
+
+@given(st.lists(st.integers(1, 9), max_size=40), st.integers(1, 12))
+def test_batches_by_length_hold_every_example_once(lengths: list[int], size: int) -> None:
+    order, batches = by_length(np.array(lengths, np.int64), size)
+    assert [index for batch in batches for index in batch] == order.tolist()
+    assert sorted(order.tolist()) == list(range(len(lengths)))
+    assert [lengths[index] for index in order] == sorted(lengths)
+    assert all(len(batch) == size for batch in batches[:-1])

@@ -100,7 +100,9 @@ def uninterrupted(tmp_path_factory):
     return _digest(model), fitted
 
 
-@pytest.mark.parametrize("step", [3, 4, 7, 8, 11, 15, 16])
+@pytest.mark.parametrize(
+    "step", [3, 8, *(pytest.param(step, marks=pytest.mark.thorough) for step in (4, 7, 11, 15, 16))]
+)
 def test_resumed_equals_uninterrupted(uninterrupted, tmp_path: Path, step: int) -> None:
     import transformers
 
