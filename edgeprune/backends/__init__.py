@@ -34,6 +34,8 @@ class Row:
         package: Module that must be importable.
         install: What to give to pip when it is not.
         distributions: Packages whose versions change what is compiled.
+        instead: Modules, any of which does as well as `package`. Of the distributions, only some need be
+            installed then.
     """
 
     implementation: str
@@ -41,6 +43,7 @@ class Row:
     package: str
     install: str
     distributions: tuple[str, ...]
+    instead: tuple[str, ...] = ()
 
 
 BACKENDS: Mapping[str, Row] = MappingProxyType(
@@ -59,6 +62,22 @@ BACKENDS: Mapping[str, Row] = MappingProxyType(
             install="edgeprune[openvino]",
             distributions=("openvino",),
         ),
+        "tensorrt": Row(
+            implementation="edgeprune.backends.tensorrt:Tensorrt",
+            variants=("fp32", "fp16", "int8", "int8-fp16"),
+            package="tensorrt_rtx_bindings",
+            install="edgeprune[tensorrt]",
+            distributions=(
+                "onnx",
+                "onnxruntime",
+                "tensorrt-rtx-cu13-bindings",
+                "tensorrt-rtx-cu13-libs",
+                "tensorrt",
+                "tensorrt-cu12",
+                "tensorrt-cu13",
+            ),
+            instead=("tensorrt",),
+        ),
     }
 )
 
@@ -76,7 +95,8 @@ def versions(backend: str) -> dict[str, str]:
     """
     row = _row(backend)
     _installed(backend, row)
-    return {name: metadata.version(name) for name in row.distributions}
+    found = {name: _version(name, optional=bool(row.instead)) for name in row.distributions}
+    return {name: version for name, version in found.items() if version is not None}
 
 
 def check(backend: str, variant: str, target: Target, cpu: Cpu | None = None) -> str | None:
@@ -103,6 +123,7 @@ def compile_variant(
     output: Path,
     *,
     max_length: int,
+    batch: int = 1,
     cpu: Cpu | None = None,
 ) -> CompiledVariant:
     """Compiles one variant into `output`, a folder that `runner.session.open_session` opens.
@@ -117,6 +138,7 @@ def compile_variant(
         target: Machine to compile for.
         output: Folder to write; made if it is not there.
         max_length: Tokens that inputs are cut to.
+        batch: Examples that are answered at once.
         cpu: This machine's CPU; left out: looked up.
 
     Raises:
@@ -132,7 +154,7 @@ def compile_variant(
     cpu = cpu or describe()
     implementation = _implementation(backend, variant, target, cpu)
     output.mkdir(parents=True, exist_ok=True)
-    request = Request(onnx_folder, variant, target, max_length, output, cpu)
+    request = Request(onnx_folder, variant, target, max_length, output, cpu, batch)
     written = write_artifact(request, backend, implementation.compile(request), versions(backend))
     if not request.runs_here:
         return CompiledVariant(output, written, executed=None)
@@ -175,8 +197,17 @@ def _row(backend: str) -> Row:
 
 
 def _installed(backend: str, row: Row) -> None:
-    if find_spec(row.package) is None:
+    if all(find_spec(name) is None for name in (row.package, *row.instead)):
         raise UnsupportedError(f"backend {backend!r} is not installed", hint=f'pip install "{row.install}"')
+
+
+def _version(distribution: str, *, optional: bool) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        if optional:
+            return None
+        raise
 
 
 def _suggest(word: str, known: tuple[str, ...]) -> str:

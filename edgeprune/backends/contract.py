@@ -30,6 +30,7 @@ class Request:
         max_length: Tokens that inputs are cut to.
         output: Folder to write; made if it is not there.
         cpu: CPU of this machine, which is the target's when its device is local.
+        batch: Examples that are answered at once, for runtimes that must know beforehand.
     """
 
     onnx_folder: Path
@@ -38,6 +39,7 @@ class Request:
     max_length: int
     output: Path
     cpu: Cpu
+    batch: int = 1
 
     @property
     def runs_here(self) -> bool:

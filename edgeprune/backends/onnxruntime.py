@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from edgeprune.backends.contract import Compiler, Request
 from edgeprune.backends.onnx_attention import load_with_attention
-from edgeprune.errors import EdgepruneError
+from edgeprune.backends.onnx_file import input_names, read_onnx
 from edgeprune.recipe.schema import Target
 from edgeprune.runner.cpu import Cpu
 
@@ -35,7 +35,7 @@ class Onnxruntime:
 
     def compile(self, request: Request) -> Compiler:
         """Writes `model.onnx`."""
-        inputs = _input_names(request.onnx_folder / "model.onnx")
+        inputs = input_names(read_onnx(request.onnx_folder / "model.onnx", weights=False))
         if request.variant == "fp32":
             files, notes = _keep_precision(request.onnx_folder, request.output)
             return Compiler(files=files, inputs=inputs, notes=notes)
@@ -119,16 +119,3 @@ def _needs_narrow_weights(request: Request) -> bool:
     """Whether the device is known to add UINT8 × INT8 products in saturating 16 bits (x86 without VNNI)."""
     vnni = {"avx512_vnni", "avx_vnni"} & set(request.cpu.features)
     return request.runs_here and request.target.architecture == "x86_64" and not vnni
-
-
-def _input_names(path: Path) -> list[str]:
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        graph = onnx.load(path, load_external_data=False).graph
-    except (OSError, DecodeError) as error:
-        message = f"the exported model cannot be read: {error}"
-        raise EdgepruneError(message, where=str(path), hint="export it again") from error
-    weights = {tensor.name for tensor in graph.initializer}
-    return [value.name for value in graph.input if value.name not in weights]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 __all__ = [
     "Acceptance",
@@ -223,6 +223,23 @@ class BackendVariants(Section):
     variants: list[str] = Field(min_length=1, description="Precisions, e.g. fp32, bf16, int8-dynamic.")
 
 
+# NVIDIA's numbers: 7.5 Turing; 8.0, 8.6 Ampere; 8.7 Jetson Orin; 8.9 Ada; 9.0 Hopper; 10.0, 10.3, 12.0, 12.1
+# Blackwell; 11.0 Jetson Thor.
+COMPUTE_CAPABILITIES = (7.5, 8.0, 8.6, 8.7, 8.9, 9.0, 10.0, 10.3, 11.0, 12.0, 12.1)
+
+
+def _known_capability(value: float) -> float:
+    if value not in COMPUTE_CAPABILITIES:
+        known = ", ".join(map(str, COMPUTE_CAPABILITIES))
+        raise ValueError(f"no NVIDIA GPU has compute capability {value}; there are {known}")
+    return value
+
+
+ComputeCapability = Annotated[
+    float, AfterValidator(_known_capability), Field(json_schema_extra={"enum": list(COMPUTE_CAPABILITIES)})
+]
+
+
 class Target(Section):
     """A kind of machine: what to compile for it and what it turns into speed."""
 
@@ -235,6 +252,11 @@ class Target(Section):
         description="Sparsity patterns that this target's backends turn into speed."
     )
     alignment: int = Field(16, ge=1, description="Kept widths are multiples of this.")
+    compute_capabilities: list[ComputeCapability] | None = Field(
+        default=None,
+        min_length=1,
+        description="NVIDIA GPUs that `tensorrt` builds engines for. Left out: 8.6 and 8.9.",
+    )
 
     @model_validator(mode="after")
     def _no_backend_twice(self) -> Target:
@@ -244,6 +266,13 @@ class Target(Section):
                 raise ValueError(f"backend {entry.backend!r} is listed twice; join the two lists of variants")
             if len(set(entry.variants)) < len(entry.variants):
                 raise ValueError(f"backend {entry.backend!r} lists a variant twice")
+        return self
+
+    @model_validator(mode="after")
+    def _no_capability_twice(self) -> Target:
+        listed = self.compute_capabilities or []
+        if len(set(listed)) < len(listed):
+            raise ValueError("`compute_capabilities` lists one twice")
         return self
 
     def only(self, backend: str, variant: str) -> Target:

@@ -17,12 +17,12 @@ from edgeprune.backends import fusions, onnx_attention
 from edgeprune.backends.fusions import Fusions, find_fusions, fused_operators
 from edgeprune.backends.onnx_attention import load_with_attention
 from edgeprune.runner.cpu import describe
-from edgeprune.runner.session import Operator, open_session
+from edgeprune.runner.session import SESSIONS, Operator, open_session
 
 HERE = describe()
 TARGET = make_target("local", HERE.architecture)
 TOLERANCE = {"fp32": 1e-5, "bf16": 0.05, "int8-dynamic": 0.1}
-ALL = [(name, variant) for name, row in backends.BACKENDS.items() for variant in row.variants]
+ALL = [(name, variant) for name in SESSIONS for variant in backends.BACKENDS[name].variants]
 
 
 def _save(path: Path, kinds: Sequence[str]) -> Path:
