@@ -6,7 +6,7 @@ A new backend is one file in this folder and one row in `BACKENDS`. Nothing here
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -19,9 +19,10 @@ from edgeprune.runner.cpu import Cpu, describe
 
 if TYPE_CHECKING:
     from edgeprune.backends.contract import Backend, CompiledVariant
+    from edgeprune.quantization.dialects import Dialect
     from edgeprune.recipe.schema import Target
 
-__all__ = ["BACKENDS", "Row", "check", "compile_variant", "names", "versions"]
+__all__ = ["BACKENDS", "Row", "check", "compile_variant", "dialect", "names", "versions"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Row:
         package: Module that must be importable.
         install: What to give to pip when it is not.
         distributions: Packages whose versions change what is compiled.
+        dialects: Variants that are compiled from a quantized model, to the form of it (see
+            `quantization.dialects`); all others are compiled from the exported one.
         instead: Modules, any of which does as well as `package`. Of the distributions, only some need be
             installed then.
     """
@@ -43,6 +46,7 @@ class Row:
     package: str
     install: str
     distributions: tuple[str, ...]
+    dialects: Mapping[str, Dialect] = field(default_factory=dict)
     instead: tuple[str, ...] = ()
 
 
@@ -50,14 +54,16 @@ BACKENDS: Mapping[str, Row] = MappingProxyType(
     {
         "onnxruntime": Row(
             implementation="edgeprune.backends.onnxruntime:Onnxruntime",
-            variants=("fp32", "int8-dynamic"),
+            variants=("fp32", "int8-dynamic", "int8-static-u8s8", "int8-static-s8s8"),
+            dialects={"int8-static-u8s8": "asymmetric", "int8-static-s8s8": "symmetric"},
             package="onnxruntime",
             install="edgeprune",
             distributions=("onnx", "onnxruntime"),
         ),
         "openvino": Row(
             implementation="edgeprune.backends.openvino:Openvino",
-            variants=("fp32", "bf16"),
+            variants=("fp32", "bf16", "int8"),
+            dialects={"int8": "asymmetric"},
             package="openvino",
             install="edgeprune[openvino]",
             distributions=("openvino",),
@@ -65,6 +71,7 @@ BACKENDS: Mapping[str, Row] = MappingProxyType(
         "tensorrt": Row(
             implementation="edgeprune.backends.tensorrt:Tensorrt",
             variants=("fp32", "fp16", "int8", "int8-fp16"),
+            dialects={"int8": "symmetric", "int8-fp16": "symmetric"},
             package="tensorrt_rtx_bindings",
             install="edgeprune[tensorrt]",
             distributions=(
@@ -97,6 +104,11 @@ def versions(backend: str) -> dict[str, str]:
     _installed(backend, row)
     found = {name: _version(name, optional=bool(row.instead)) for name in row.distributions}
     return {name: version for name, version in found.items() if version is not None}
+
+
+def dialect(backend: str, variant: str) -> Dialect | None:
+    """The form of the quantized model that a variant is compiled from; None: it takes the exported one."""
+    return _row(backend).dialects.get(variant)
 
 
 def check(backend: str, variant: str, target: Target, cpu: Cpu | None = None) -> str | None:

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: FP32 and bfloat16."""
+"""OpenVINO on the CPU: FP32, bfloat16, and INT8 from a quantized model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BF16_FEATURES = ("amx_bf16", "avx512_bf16")
 
 
 class Openvino:
-    """Compiles to OpenVINO's own format, weights kept in FP32.
+    """Compiles to OpenVINO's own format, weights kept in the precision that the model has.
 
-    Both variants have the same files: the precision is chosen when the model is loaded, never left to the
+    FP32 and bfloat16 have the same files: the precision is chosen when the model is loaded, never left to the
     runtime, whose default is bfloat16 wherever the CPU has it.
     """
 

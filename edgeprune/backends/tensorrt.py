@@ -35,9 +35,7 @@ class Tensorrt:
     """
 
     def refusal(self, variant: str, target: Target, cpu: Cpu) -> str | None:
-        """INT8 without a quantized model, a device that could not be measured, nothing that could build."""
-        if variant in QUANTIZED:
-            return "it is built of a quantized model, and the chain has no `quantize`"
+        """A device that could not be measured, or nothing that could build."""
         if target.device.kind == "local":
             return "the runner has no TensorRT session yet: give the target `device: {kind: none}`"
         if find_spec("tensorrt_rtx_bindings") is None and compute_capability() is None:

@@ -254,18 +254,21 @@ def _add_compile_nodes(
     from edgeprune.stages.compile import for_target
 
     stage = stages.get("compile")
-    inputs = {kind: builder.provided[kind] for kind in stage.requires}
     compiled: dict[str, str] = {}
     refusals: list[Refusal] = []
     for entry in target.backends:
         row = _with_libraries(stage, backends.BACKENDS[entry.backend].distributions)
         for variant in entry.variants:
+            source = "quantized" if backends.dialect(entry.backend, variant) else "onnx"
             reason = backends.check(entry.backend, variant, target)
+            if source not in builder.provided:
+                reason = "it is made from a quantized model, and the recipe has no `quantize`"
             if reason is not None:
                 refusals.append(Refusal(entry.backend, variant, reason))
                 continue
             name = f"compile {target.name}/{entry.backend}/{variant}"
             body = for_target(target, entry.backend, variant, features)
+            inputs = {source: builder.provided[source]}
             compiled[f"{entry.backend}/{variant}"] = builder.add(row, body, name=name, inputs=inputs).id
     return compiled, refusals
 

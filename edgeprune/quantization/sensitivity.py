@@ -27,7 +27,18 @@ from edgeprune.quantization.ranges import Range
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["Cost", "Group", "Search", "Trial", "compare", "costs", "fewest_to_keep", "groups"]
+__all__ = [
+    "Cost",
+    "Group",
+    "Logits",
+    "Search",
+    "Trial",
+    "compare",
+    "costs",
+    "fewest_to_keep",
+    "groups",
+    "logits_of",
+]
 
 Logits = npt.NDArray[np.float32]
 
@@ -138,13 +149,13 @@ def costs(
         EdgepruneError: There are no examples.
         UnsupportedError: onnxruntime cannot run one of the models.
     """
-    expected = _logits(model, batches)
+    expected = logits_of(model, batches)
     every = groups(model, settings)
     found: dict[Group, Cost] = {}
     for number, group in enumerate(every, start=1):
         others = frozenset(node for other in every if other is not group for node in other.nodes)
         alone, _ = quantize_graph(model, ranges, replace(settings, keep=settings.keep | others))
-        found[group] = compare(_logits(alone, batches), expected)
+        found[group] = compare(logits_of(alone, batches), expected)
         progress(number, len(every))
     return dict(sorted(found.items(), key=lambda item: -item[1].divergence))
 
@@ -216,7 +227,13 @@ def _shared_path(names: Sequence[str]) -> str:
     return "/".join(parts[0] for parts in shared) or names[0]
 
 
-def _logits(model: ModelProto, batches: Sequence[Batch]) -> Logits:
+def logits_of(model: ModelProto, batches: Sequence[Batch]) -> Logits:
+    """Answers of an ONNX classifier, [examples, classes], in the order of the batches.
+
+    Raises:
+        EdgepruneError: There are no examples.
+        UnsupportedError: onnxruntime cannot run the model.
+    """
     session = open_model(model)
     name = session.get_outputs()[0].name
     parts = [run(session, batch, [name])[0] for batch in batches]

@@ -213,7 +213,8 @@ class OpenvinoSession(Session):
             info = node.get_rt_info()
             kind = info["layerType"].astype(str)
             if _is_product(kind):
-                products[info["runtimePrecision"].astype(str)] += 1
+                precision = info["runtimePrecision"].astype(str)
+                products["int8" if precision in ("u8", "i8") else precision] += 1
             names = info["originalLayersNames"].astype(str) if "originalLayersNames" in info else ""
             operators.append(Operator(kind, tuple(name for name in names.split(",") if name)))
         version = self._runtime.__version__.split("-")[0]

@@ -21,6 +21,7 @@ TABLE = {
     "prune_structure": "edgeprune.stages.prune_structure:PRUNE_STRUCTURE",
     "distill": "edgeprune.stages.distill:DISTILL",
     "export": "edgeprune.stages.export:EXPORT",
+    "quantize": "edgeprune.stages.quantize:QUANTIZE",
     "compile": "edgeprune.stages.compile:COMPILE",
     "measure": "edgeprune.stages.measure:MEASURE",
 }

@@ -16,18 +16,22 @@ class CompileConfig(Section):
         variant: Precision.
         target: The target, reduced to what this variant depends on.
         features: This machine's CPU features when the target is this machine; else empty.
+        dialect: Form of the quantized model that it is compiled from; None: the exported one.
     """
 
     backend: str
     variant: str
     target: Target
     features: list[str]
+    dialect: str | None = None
 
 
 def for_target(target: Target, backend: str, variant: str, features: list[str]) -> CompileConfig:
     """The body for one variant; whatever else the target says does not change what is compiled."""
-    only = target.only(backend, variant)
-    return CompileConfig(backend=backend, variant=variant, target=only, features=features)
+    from edgeprune import backends
+
+    only, dialect = target.only(backend, variant), backends.dialect(backend, variant)
+    return CompileConfig(backend=backend, variant=variant, target=only, features=features, dialect=dialect)
 
 
 def apply(work: Work) -> Outcome:
@@ -35,9 +39,10 @@ def apply(work: Work) -> Outcome:
     from edgeprune import backends
 
     config: CompileConfig = work.config
+    source = work.inputs["quantized"] / config.dialect if config.dialect else work.inputs["onnx"]
     compiled = backends.compile_variant(
         config.backend,
-        work.inputs["onnx"],
+        source,
         config.variant,
         config.target,
         work.output,
@@ -61,6 +66,6 @@ COMPILE = Stage(
     provides=("compiled",),
     reads=("model.max_length",),
     ensures=("variant.json", "tokenizer.json"),
-    code=("stages.compile", "backends", "runner"),
+    code=("stages.compile", "backends", "quantization", "runner"),
     in_recipe=False,
 )

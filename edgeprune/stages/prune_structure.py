@@ -167,6 +167,7 @@ def fit(config: PruneStructureConfig, targets: Sequence[Target]) -> PruneStructu
 
 
 def _on_machine(latency: LatencyBudget, targets: Sequence[Target]) -> MeasuredLatency:
+    from edgeprune.backends import dialect
     from edgeprune.runner.cpu import describe
 
     key, names = ("budget", "latency", "target"), ", ".join(target.name for target in targets)
@@ -186,15 +187,20 @@ def _on_machine(latency: LatencyBudget, targets: Sequence[Target]) -> MeasuredLa
                 )
             ]
         )
-    known = [f"{entry.backend}/{variant}" for entry in target.backends for variant in entry.variants]
-    wanted = latency.variant or known[0]
+    known = [
+        f"{entry.backend}/{variant}"
+        for entry in target.backends
+        for variant in entry.variants
+        if dialect(entry.backend, variant) is None  # what is timed is compiled as exported
+    ]
+    wanted = latency.variant or next(iter(known), "")
     if wanted not in known:
         raise RecipeError(
             [
                 Problem(
                     ("budget", "latency", "variant"),
-                    f"{target.name!r} has no variant {wanted!r}",
-                    f"it has: {', '.join(known)}",
+                    f"{target.name!r} has no variant {wanted!r} that can be timed before it is quantized",
+                    f"it has: {', '.join(known) or 'none'}",
                 )
             ]
         )

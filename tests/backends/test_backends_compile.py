@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from test_backends_table import make_cpu, make_target
 
 from edgeprune import backends
 from edgeprune.errors import EdgepruneError, UnsupportedError
+from edgeprune.quantization.dialects import DIALECTS
+from edgeprune.quantization.engines import CalibrationSettings, Source, calibrate, quantize
+from edgeprune.quantization.qdq import Settings
 from edgeprune.recipe.schema import Target
 from edgeprune.runner.cpu import describe
 from edgeprune.runner.session import SESSIONS, open_session
@@ -19,7 +23,8 @@ from edgeprune.runner.session import SESSIONS, open_session
 HERE = describe()
 # What this machine can open; TensorRT's artifacts have tests of their own.
 ALL = [(name, variant) for name in SESSIONS for variant in backends.BACKENDS[name].variants]
-TOLERANCE = {"fp32": 1e-5, "bf16": 0.05, "int8-dynamic": 0.1}
+INT8 = dict.fromkeys(("int8-dynamic", "int8-static-u8s8", "int8-static-s8s8", "int8"), 0.1)
+TOLERANCE = {"fp32": 1e-5, "bf16": 0.05, **INT8}
 
 
 @pytest.fixture(scope="module")
@@ -27,25 +32,43 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model.save_onnx(tmp_path_factory.mktemp("exported"))
 
 
+@pytest.fixture(scope="module")
+def quantized(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The model in INT8, by dialect, calibrated on the texts of the tests."""
+    model = onnx.load(exported / "model.onnx")
+    names = [entry.name for entry in model.graph.input]
+    batches = [dict(zip(names, tiny_model.batch(3, length), strict=False)) for length in (5, 9, 13)]
+    calibrated = calibrate("onnxruntime", Source(model), batches, CalibrationSettings())
+    folders = {}
+    for dialect in DIALECTS:
+        folder = folders[dialect] = tmp_path_factory.mktemp(dialect)
+        shutil.copytree(exported, folder, dirs_exist_ok=True)
+        onnx.save(quantize(calibrated, Settings(dialect))[0], folder / "model.onnx")
+    return folders
+
+
+@pytest.fixture
+def source(exported: Path, quantized: dict[str, Path], backend: str, variant: str) -> Path:
+    """What that variant is compiled from."""
+    dialect = backends.dialect(backend, variant)
+    return quantized[dialect] if dialect else exported
+
+
 def _target() -> Target:
     return make_target("local", HERE.architecture)
 
 
 @pytest.mark.parametrize(("backend", "variant"), ALL, ids=lambda value: value)
-def test_what_is_compiled_opens_and_answers(
-    exported: Path, tmp_path: Path, backend: str, variant: str
-) -> None:
+def test_what_is_compiled_opens_and_answers(source: Path, tmp_path: Path, backend: str, variant: str) -> None:
     pytest.importorskip(backend)
     refused = backends.check(backend, variant, _target())
     if refused:
         with pytest.raises(UnsupportedError, match="this CPU"):
-            backends.compile_variant(backend, exported, variant, _target(), tmp_path, max_length=32)
+            backends.compile_variant(backend, source, variant, _target(), tmp_path, max_length=32)
         return
-    source = {path.name: path.read_bytes() for path in exported.iterdir()}
-    compiled = backends.compile_variant(
-        backend, exported, variant, _target(), tmp_path / "out", max_length=32
-    )
-    assert {path.name: path.read_bytes() for path in exported.iterdir()} == source  # left as it was
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    compiled = backends.compile_variant(backend, source, variant, _target(), tmp_path / "out", max_length=32)
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before  # left as it was
     inputs = tiny_model.batch(3, 13)
     logits = open_session(compiled.folder).run(*inputs)
     np.testing.assert_allclose(logits, tiny_model.expected(*inputs), atol=TOLERANCE[variant])
@@ -54,7 +77,7 @@ def test_what_is_compiled_opens_and_answers(
     assert compiled.variant.labels == ["negative", "positive", "neutral"]
     assert (compiled.variant.pad_id, compiled.variant.max_length, compiled.variant.threads) == (5, 32, 1)
     assert compiled.variant.made_with == backends.versions(backend)
-    assert (compiled.folder / "tokenizer.json").read_bytes() == source["tokenizer.json"]
+    assert (compiled.folder / "tokenizer.json").read_bytes() == before["tokenizer.json"]
     files = {path.name for path in compiled.folder.iterdir()}
     assert files == {*compiled.variant.files.values(), "tokenizer.json", "variant.json"}
     assert compiled.file_bytes > 0
@@ -62,14 +85,14 @@ def test_what_is_compiled_opens_and_answers(
 
 @pytest.mark.parametrize(("backend", "variant"), ALL, ids=lambda value: value)
 def test_the_same_model_gives_the_same_bytes(
-    exported: Path, tmp_path: Path, backend: str, variant: str
+    source: Path, tmp_path: Path, backend: str, variant: str
 ) -> None:
     pytest.importorskip(backend)
     if backends.check(backend, variant, _target()):
         pytest.skip("refused on this CPU")
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
-        backends.compile_variant(backend, exported, variant, _target(), folder, max_length=32)
+        backends.compile_variant(backend, source, variant, _target(), folder, max_length=32)
     one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert one == two
 

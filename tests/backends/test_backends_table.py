@@ -44,7 +44,7 @@ def test_unknown_names_get_a_suggestion_and_the_list() -> None:
     )
     assert backends.check("onnxruntime", "int8-dynamc", make_target()) == (
         "backend 'onnxruntime' has no variant 'int8-dynamc' "
-        "(did you mean 'int8-dynamic'? It has: fp32, int8-dynamic)"
+        "(did you mean 'int8-dynamic'? It has: fp32, int8-dynamic, int8-static-u8s8, int8-static-s8s8)"
     )
     assert "did you mean" not in str(backends.check("onnxruntime", "xyz", make_target()))
 

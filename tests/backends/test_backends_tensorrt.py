@@ -87,13 +87,12 @@ def test_bindings_without_their_library_are_an_error_of_ours(
     assert "edgeprune[tensorrt]" in caught.value.hint
 
 
-def test_int8_waits_for_quantize_and_a_device_for_a_session() -> None:
-    refusal = Tensorrt().refusal
-    for variant in ("int8", "int8-fp16"):
-        assert refusal(variant, kit.make_target(), make_cpu()) == (
-            "it is built of a quantized model, and the chain has no `quantize`"
-        )
-    assert "no TensorRT session" in str(refusal("fp32", kit.make_target(kind="local"), make_cpu()))
+def test_int8_is_made_from_a_symmetric_model_and_a_device_waits_for_a_session() -> None:
+    assert [backends.dialect("tensorrt", name) for name in ("fp32", "int8", "int8-fp16")] == [
+        None, "symmetric", "symmetric",
+    ]  # fmt: skip
+    refusal = Tensorrt().refusal("fp32", kit.make_target(kind="local"), make_cpu())
+    assert "no TensorRT session" in str(refusal)
 
 
 def test_a_capability_that_no_gpu_has_is_an_error_in_the_target() -> None:

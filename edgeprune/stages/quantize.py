@@ -1,0 +1,168 @@
+"""`quantize`: the exported model in INT8, weights and activations, calibrated on training examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from edgeprune.errors import Problem, RecipeError
+from edgeprune.recipe.schema import Section, Share, Target
+from edgeprune.stages.contract import Outcome, Stage, Work
+
+__all__ = ["QUANTIZE", "QuantizeConfig"]
+
+VNNI = ("avx512_vnni", "avx_vnni")
+
+
+class CalibrationConfig(Section):
+    """Training examples that ranges are observed on."""
+
+    examples: int = Field(256, ge=1, description="How many; all where there are fewer.")
+    seed: int = Field(0, ge=0, description="Of the draw.")
+
+
+class SearchConfig(Section):
+    """When operators go back to FP32, and on what that is judged: other training examples."""
+
+    min_agreement: Share = Field(
+        0.99,
+        description="Share of the answers that have to be those of the FP32 model; below it, the costliest "
+        "operators stay in FP32. 0: none does.",
+    )
+    examples: int = Field(1024, ge=1, description="How many answers are compared.")
+
+
+class QuantizeConfig(Section):
+    """How INT8 is made."""
+
+    engine: Literal["onnxruntime", "neural-compressor"] = Field(
+        "onnxruntime", description="Who observes the activations; `neural-compressor` exports PyTorch itself."
+    )
+    method: Literal["minmax", "percentile", "entropy", "mse"] | None = Field(
+        None, description="From observations to ranges; left out: percentile, or the engine's minmax."
+    )
+    percentile: float = Field(
+        99.99, gt=50, le=100, description="Per cent of the values that `percentile` covers."
+    )
+    smoothing: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="How much of outliers moves into weights; 0: none; left out: 0.5 if it can.",
+    )
+    embeddings: Literal["rows", "table", "none"] = Field(
+        "rows", description="A scale per row of an embedding table, one for all, or FP32."
+    )
+    products: bool = Field(False, description="Attention's two products in INT8, too.")
+    search: SearchConfig = Field(
+        default_factory=lambda: SearchConfig.model_validate({}), description="What goes back to FP32."
+    )
+    calibration: CalibrationConfig = Field(
+        default_factory=lambda: CalibrationConfig.model_validate({}), description="What ranges come from."
+    )
+    dialects: list[Literal["symmetric", "asymmetric"]] | None = Field(
+        None, min_length=1, description="Forms to write; left out: those that the targets' variants need."
+    )
+    weight_bits: Literal[7, 8] | None = Field(
+        None, description="7: for x86 without VNNI; left out: what this machine needs where it is a target."
+    )
+
+
+def check(config: QuantizeConfig) -> list[Problem]:
+    """What neural-compressor cannot do."""
+    if config.engine != "neural-compressor":
+        return []
+    problems = []
+    if config.method not in (None, "minmax", "mse"):
+        hint = "minmax or mse, or engine: onnxruntime"
+        problems.append(Problem(("method",), f"neural-compressor has no {config.method!r}", hint))
+    if config.smoothing:
+        hint = "leave it out, or use engine: onnxruntime"
+        problems.append(Problem(("smoothing",), "neural-compressor moves no outliers", hint))
+    return problems
+
+
+def resolve(config: QuantizeConfig) -> QuantizeConfig:
+    """The engine's own method and smoothing where none are given."""
+    own: tuple[str, float] = ("percentile", 0.5) if config.engine == "onnxruntime" else ("minmax", 0.0)
+    smoothing = own[1] if config.smoothing is None else config.smoothing
+    return config.model_copy(update={"method": config.method or own[0], "smoothing": smoothing})
+
+
+def also(config: QuantizeConfig) -> tuple[str, ...]:
+    """The PyTorch model, which neural-compressor exports itself."""
+    return ("model",) if config.engine == "neural-compressor" else ()
+
+
+def fit(config: QuantizeConfig, targets: Sequence[Target]) -> QuantizeConfig:
+    """The dialects that variants of the targets are compiled from, and what their processors can add up.
+
+    Raises:
+        RecipeError: No variant of any target is compiled from a quantized model.
+    """
+    from edgeprune import backends
+
+    needed = {
+        dialect
+        for target in targets
+        for entry in target.backends
+        for variant in entry.variants
+        if (dialect := backends.dialect(entry.backend, variant))
+    }
+    if not needed and config.dialects is None:
+        known = sorted({name for row in backends.BACKENDS.values() for name in row.dialects})
+        raise RecipeError(
+            [
+                Problem(
+                    (),
+                    "no target of this recipe has a variant that is made from a quantized model",
+                    f"such variants are: {', '.join(known)}",
+                )
+            ]
+        )
+    changed: dict[str, Any] = {
+        "dialects": config.dialects or sorted(needed),
+        "weight_bits": config.weight_bits or _weight_bits(targets),
+    }
+    return config.model_copy(update=changed)
+
+
+def _weight_bits(targets: Sequence[Target]) -> int:
+    """7 where this machine is a target and adds INT8 products in saturating 16 bits."""
+    from edgeprune.runner.cpu import describe
+
+    machine = describe()
+    here = any(
+        target.device.kind == "local" and target.architecture == machine.architecture for target in targets
+    )
+    return 7 if here and machine.architecture == "x86_64" and not set(VNNI) & set(machine.features) else 8
+
+
+def apply(work: Work) -> Outcome:
+    """Calibrate, write each dialect, and return to FP32 what costs too much."""
+    from edgeprune.stages.quantizing import quantize
+
+    return quantize(work)
+
+
+QUANTIZE = Stage(
+    name="quantize",
+    summary="write the exported model in INT8, calibrated on training examples",
+    config=QuantizeConfig,
+    apply=apply,
+    requires=("data", "onnx"),
+    provides=("quantized",),
+    reads=("model.max_length",),
+    ensures=("quantized.json",),
+    code=(
+        "stages.quantize", "stages.quantizing", "stages.quiet", "quantization", "structure", "tasks",
+        "backends", "runner", "durable",
+    ),
+    libraries=("numpy", "onnx", "onnxruntime", "tokenizers", "torch", "transformers", "neural-compressor"),
+    resolve=resolve,
+    check=check,
+    also=also,
+    fit=fit,
+)  # fmt: skip

@@ -1,0 +1,208 @@
+"""What `quantize` does: calibrate once, write each dialect, judge it beside FP32, save."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeprune.durable import write_text
+from edgeprune.errors import EdgepruneError
+from edgeprune.stages.contract import Outcome, Work
+
+if TYPE_CHECKING:
+    from edgeprune.quantization.dialects import Dialect
+    from edgeprune.quantization.engines import Calibrated
+    from edgeprune.quantization.observing import Batch
+    from edgeprune.quantization.qdq import Quantized, Settings
+    from edgeprune.quantization.sensitivity import Logits, Search
+    from edgeprune.stages.quantize import QuantizeConfig
+
+__all__ = ["quantize"]
+
+_BATCH = 16
+_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
+_COSTLIEST = 5
+
+
+def quantize(work: Work) -> Outcome:
+    """Calibrate, write, judge, save."""
+    import onnx
+
+    from edgeprune.quantization.engines import CalibrationSettings, Source, calibrate
+    from edgeprune.stages.quiet import quiet_libraries
+    from edgeprune.structure.loading import load
+
+    quiet_libraries()
+    config: QuantizeConfig = work.config
+    batches, others = _batches(work)
+    torch_model = load(work.inputs["model"]) if config.engine == "neural-compressor" else None
+    source = Source(onnx.load(work.inputs["onnx"] / "model.onnx"), torch_model)
+
+    def tell(done: int, total: int) -> None:
+        work.progress(step=done, total=total, text="texts that activations are observed on")
+
+    settings = CalibrationSettings(
+        config.method or "minmax",  # `resolve` has filled it in
+        config.percentile,
+        config.smoothing or None,
+    )
+    calibrated = calibrate(config.engine, source, batches, settings, tell)
+    trials = _Trials(work, calibrated, batches, others)
+    dialects = {dialect: _write(work, trials, dialect) for dialect in config.dialects or ()}
+    record = {
+        "engine": config.engine,
+        "method": config.method,
+        "smoothing": config.smoothing,
+        "weight_bits": config.weight_bits,
+        "examples": {"calibration": _count(batches), "judged": _count(others)},
+        "dialects": {dialect: found for dialect, (found, _) in dialects.items()},
+    }
+    write_text(work.output / "quantized.json", json.dumps({"dialects": list(dialects)}))
+    notes = [*calibrated.notes, *(note for _, said in dialects.values() for note in said)]
+    return Outcome(record=record, notes=list(dict.fromkeys(notes)))
+
+
+def _batches(work: Work) -> tuple[list[Batch], list[Batch]]:
+    """(to observe, to judge on): different training examples where there are enough; one length a batch."""
+    import transformers
+
+    from edgeprune.tasks.encoding import collate, encode
+    from edgeprune.tasks.examples import Examples
+
+    config: QuantizeConfig = work.config
+    train = Examples.load(work.inputs["data"] / "train")
+    order = np.random.default_rng(config.calibration.seed).permutation(len(train)).tolist()
+    observed = order[: config.calibration.examples]
+    judged = order[len(observed) : len(observed) + config.search.examples] or observed
+    tokenizer = transformers.AutoTokenizer.from_pretrained(work.inputs["onnx"], local_files_only=True)
+
+    def grouped(indices: Sequence[int]) -> list[Batch]:
+        encoded = encode(tokenizer, train.select(list(indices)), work.sections["model.max_length"])
+        alike = [np.flatnonzero(encoded.lengths == length) for length in np.unique(encoded.lengths)]
+        return [
+            collate(encoded, group[start : start + _BATCH], tokenizer.pad_token_id)
+            for group in alike
+            for start in range(0, len(group), _BATCH)
+        ]
+
+    return grouped(observed), grouped(judged)
+
+
+def _count(batches: Sequence[Batch]) -> int:
+    return sum(len(batch["input_ids"]) for batch in batches)
+
+
+class _Trials:
+    """A calibrated model, written and judged as often as it takes."""
+
+    def __init__(
+        self, work: Work, calibrated: Calibrated, batches: Sequence[Batch], others: Sequence[Batch]
+    ) -> None:
+        from edgeprune.quantization.sensitivity import logits_of
+
+        self._work, self._calibrated = work, calibrated
+        self._batches, self._others = batches, others
+        self._expected: Logits = logits_of(calibrated.model, others)
+
+    def settings(self, dialect: Dialect) -> Settings:
+        """Of the recipe, with all that has a range in INT8."""
+        from edgeprune.quantization.qdq import Settings
+
+        config: QuantizeConfig = self._work.config
+        plain = Settings(
+            dialect,
+            products=config.products,
+            embeddings=config.embeddings,
+            weight_bits=config.weight_bits or 8,
+        )
+        return self._calibrated.within(plain)
+
+    def written(self, settings: Settings) -> tuple[Any, Quantized]:
+        """The model in INT8, and what was done."""
+        from edgeprune.quantization.engines import quantize
+
+        return quantize(self._calibrated, settings)
+
+    def agreement(self, model: Any) -> float:
+        """Share of the judged texts that it answers as the FP32 model does."""
+        from edgeprune.quantization.sensitivity import logits_of
+
+        found = logits_of(model, self._others)
+        return float((found.argmax(axis=1) == self._expected.argmax(axis=1)).mean())
+
+    def search(self, settings: Settings, wanted: float) -> Search:
+        """The fewest operators that have to stay in FP32, judged by agreement."""
+        from edgeprune.quantization.sensitivity import costs, fewest_to_keep
+
+        def tell(done: int, total: int) -> None:
+            self._work.progress(
+                step=done, total=total, text=f"what INT8 costs by operator ({settings.dialect})"
+            )
+
+        ranges = self._calibrated.ranges[settings.dialect]
+        ranking = costs(self._calibrated.model, ranges, settings, self._batches, tell)
+
+        def accept(kept: frozenset[str]) -> tuple[bool, str]:
+            model, _ = self.written(replace(settings, keep=settings.keep | kept))
+            share = self.agreement(model)
+            return share >= wanted, f"agreement {share:.2%}"
+
+        return fewest_to_keep(list(ranking), accept)
+
+
+def _write(work: Work, trials: _Trials, dialect: Dialect) -> tuple[dict[str, Any], list[str]]:
+    """One dialect's files; its record and notes."""
+    import onnx
+
+    from edgeprune.quantization.dialects import violations
+
+    config: QuantizeConfig = work.config
+    settings = trials.settings(dialect)
+    model, done = trials.written(settings)
+    first = agreement = trials.agreement(model)
+    search: Search | None = None
+    if agreement < config.search.min_agreement:
+        search = trials.search(settings, config.search.min_agreement)
+        model, done = trials.written(replace(settings, keep=settings.keep | search.nodes))
+        agreement = trials.agreement(model)
+    if wrong := violations(model, dialect):
+        raise EdgepruneError(f"the {dialect} model breaks its own rules: {wrong[0]}", where=dialect)
+    folder = work.output / dialect
+    folder.mkdir()
+    onnx.save(model, folder / "model.onnx")
+    _copy_rest(work.inputs["onnx"], folder)
+    record = {
+        "int8_operators": {kind: len(names) for kind, names in done.operators.items()},
+        "fp32_operators": len(done.kept) + len(done.left),
+        "matrix_bytes": {"fp32": done.fp32_bytes, "int8": done.int8_bytes},
+        "file_bytes": (folder / "model.onnx").stat().st_size,
+        "agreement": {"all_int8": first, "written": agreement},
+        "kept": [group.name for group in search.kept] if search else [],
+        "trail": [_said(trial) for trial in search.trail] if search else [],
+    }
+    return record, [f"{dialect}: {note}" for note in _notes(done, search, agreement)]
+
+
+def _said(trial: Any) -> str:
+    return f"{', '.join(trial.kept) or 'nothing'} in FP32: {trial.detail}"
+
+
+def _notes(done: Quantized, search: Search | None, agreement: float) -> list[str]:
+    notes = [f"{name} stays in FP32: {reason}" for name, reason in done.left.items()]
+    if search is None:
+        return notes
+    kept = ", ".join(group.name for group in search.kept)
+    end = "" if search.accepted else ", which is not enough"
+    return [*notes, f"stays in FP32, because INT8 costs too much: {kept} (agreement {agreement:.2%}{end})"]
+
+
+def _copy_rest(source: Path, folder: Path) -> None:
+    for name in _FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
