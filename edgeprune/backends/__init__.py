@@ -155,7 +155,8 @@ def compile_variant(
 
     Raises:
         UnsupportedError: Unknown backend or variant, a runtime that is not installed, a precision that the
-            CPU does not have, or a model that the runtime does not take.
+            CPU does not have, a model that is quantized where the variant takes none (or the reverse), or
+            that the runtime does not take.
         EdgepruneError: The exported model is not whole.
     """
     from edgeprune.backends.contract import CompiledVariant, Request, write_artifact
@@ -165,6 +166,7 @@ def compile_variant(
 
     cpu = cpu or describe()
     implementation = _implementation(backend, variant, target, cpu)
+    _require_form(onnx_folder, backend, variant)
     output.mkdir(parents=True, exist_ok=True)
     request = Request(onnx_folder, variant, target, max_length, output, cpu, batch)
     written = write_artifact(request, backend, implementation.compile(request), versions(backend))
@@ -206,6 +208,19 @@ def _row(backend: str) -> Row:
     if backend not in BACKENDS:
         raise UnsupportedError(f"there is no backend {backend!r}", hint=_suggest(backend, tuple(BACKENDS)))
     return BACKENDS[backend]
+
+
+def _require_form(folder: Path, backend: str, variant: str) -> None:
+    """A quantized model for variants that are made from one, and for no other."""
+    from edgeprune.backends.onnx_file import read_onnx
+    from edgeprune.backends.symmetric_qdq import is_quantized
+
+    wanted = dialect(backend, variant)
+    if is_quantized(read_onnx(folder / "model.onnx", weights=False)) != (wanted is not None):
+        problem = (
+            f"takes a model of dialect {wanted}, and this one is not" if wanted else "takes no model that is"
+        )
+        raise UnsupportedError(f"{backend}/{variant} {problem} quantized", where=str(folder))
 
 
 def _installed(backend: str, row: Row) -> None:
