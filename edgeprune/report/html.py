@@ -7,6 +7,7 @@ that comes from a recipe, a data file or a runtime is escaped by Jinja.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from edgeprune.report.model import Report, StageRow, TargetRow
 from edgeprune.report.stage_sections import shown_in_sections, stage_sections
 
 __all__ = ["render"]
+
+_LONG = 12  # items of a list
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,16 @@ def _value(value: Any) -> str:
     text = (
         value
         if isinstance(value, str)
-        else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+        else json.dumps(_shortened(value), sort_keys=True, ensure_ascii=False, default=str)
     )
     return formatting.plain(text)
+
+
+def _shortened(value: Any) -> Any:
+    """Without the middle of long lists, which nobody reads on a page; `report.json` has them whole."""
+    if isinstance(value, Mapping):
+        return {name: _shortened(item) for name, item in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    items = [_shortened(item) for item in value]
+    return items if len(items) <= _LONG else [*items[:2], f"… {len(items) - 4} more …", *items[-2:]]

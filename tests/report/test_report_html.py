@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import pytest
 from hostile import hostile_report
+from markupsafe import escape
 from page import Page
 from sample import sample_report
 
 from edgeprune.report import markdown
 from edgeprune.report.console import to_text
 from edgeprune.report.html import render
+from edgeprune.report.model import StageRow
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +122,18 @@ def test_every_form_says_that_a_target_was_not_measured(form):
     report = sample_report()
     silent = report.targets[1].model_copy(update={"reason": "no device", "variants": []})
     assert "not measured: no device" in form(report.model_copy(update={"targets": [silent]}))
+
+
+def test_the_middle_of_long_lists_is_left_to_the_json():
+    stages = (
+        StageRow(
+            id="x",
+            stage="x",
+            key="0",
+            seconds=1.0,
+            cached=False,
+            record={"curve": [[n, n / 8] for n in range(40)]},
+        ),
+    )
+    found = render(sample_report().model_copy(update={"stages": stages}))
+    assert escape('[[0, 0.0], [1, 0.125], "… 36 more …", [38, 4.75], [39, 4.875]]') in found
