@@ -135,6 +135,5 @@ def _forget_shapes(path: Path) -> None:
 
 
 def _needs_narrow_weights(request: Request) -> bool:
-    """Whether the device is known to add UINT8 × INT8 products in saturating 16 bits (x86 without VNNI)."""
-    vnni = {"avx512_vnni", "avx_vnni"} & set(request.cpu.features)
-    return request.runs_here and request.target.architecture == "x86_64" and not vnni
+    """Whether the device is known to saturate: of one elsewhere that is not known."""
+    return request.runs_here and request.cpu.saturates_int8

@@ -71,6 +71,11 @@ class Cpu:
     memory_bytes: int | None
     features: tuple[str, ...]
 
+    @property
+    def saturates_int8(self) -> bool:
+        """Whether it adds UINT8 × INT8 products in saturating 16 bits: x86 without VNNI."""
+        return self.architecture == "x86_64" and not {"avx512_vnni", "avx_vnni"} & set(self.features)
+
 
 def normalise_architecture(machine: str) -> str:
     """One name per architecture, whatever the system calls it (``AMD64``, ``arm64``)."""

@@ -13,7 +13,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.recipe.schema import Section
 from edgeprune.stages.contract import Outcome, Stage, Work
 
-__all__ = ["EXPORT", "OPSET", "ExportConfig", "write_onnx"]
+__all__ = ["EXPORT", "OPSET", "ExportConfig", "copy_companions", "write_onnx"]
 
 OPSET = 18
 
@@ -36,9 +36,7 @@ def apply(work: Work) -> Outcome:
     source = work.inputs["model"]
     model = load(source)
     write_onnx(model, work.output, config.opset)
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json"):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, work.output / name)
+    copy_companions(source, work.output)
     worst, checked = _compare(model, work, config)
     if not worst <= config.tolerance:
         raise EdgepruneError(
@@ -48,6 +46,13 @@ def apply(work: Work) -> Outcome:
         )
     size = (work.output / "model.onnx").stat().st_size
     return Outcome(record={"max_logit_difference": worst, "checked_batches": checked, "file_bytes": size})
+
+
+def copy_companions(source: Path, folder: Path) -> None:
+    """What an ONNX file is of little use without: tokenizer and config, as far as they are there."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
 
 
 def write_onnx(model: Any, output: Path, opset: int = OPSET) -> None:

@@ -13,8 +13,6 @@ from edgeprune.stages.contract import Outcome, Stage, Work
 
 __all__ = ["QUANTIZE", "QuantizeConfig"]
 
-VNNI = ("avx512_vnni", "avx_vnni")
-
 
 class CalibrationConfig(Section):
     """Training examples that ranges are observed on."""
@@ -137,7 +135,7 @@ def _weight_bits(targets: Sequence[Target]) -> int:
     here = any(
         target.device.kind == "local" and target.architecture == machine.architecture for target in targets
     )
-    return 7 if here and machine.architecture == "x86_64" and not set(VNNI) & set(machine.features) else 8
+    return 7 if here and machine.saturates_int8 else 8
 
 
 def apply(work: Work) -> Outcome:
@@ -157,8 +155,8 @@ QUANTIZE = Stage(
     reads=("model.max_length",),
     ensures=("quantized.json",),
     code=(
-        "stages.quantize", "stages.quantizing", "stages.quiet", "quantization", "structure", "tasks",
-        "backends", "runner", "durable",
+        "stages.quantize", "stages.quantizing", "stages.export", "stages.quiet", "quantization",
+        "structure", "tasks", "backends", "runner", "durable",
     ),
     libraries=("numpy", "onnx", "onnxruntime", "tokenizers", "torch", "transformers", "neural-compressor"),
     resolve=resolve,

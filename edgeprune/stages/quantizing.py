@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["quantize"]
 
 _BATCH = 16
-_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
-_COSTLIEST = 5
 
 
 def quantize(work: Work) -> Outcome:
@@ -99,7 +95,7 @@ def _count(batches: Sequence[Batch]) -> int:
 
 
 class _Trials:
-    """A calibrated model, written and judged as often as it takes."""
+    """A calibrated model, written and judged in as many ways as it takes, each judged once."""
 
     def __init__(
         self, work: Work, calibrated: Calibrated, batches: Sequence[Batch], others: Sequence[Batch]
@@ -109,6 +105,7 @@ class _Trials:
         self._work, self._calibrated = work, calibrated
         self._batches, self._others = batches, others
         self._expected: Logits = logits_of(calibrated.model, others)
+        self._agreements: dict[Settings, float] = {}
 
     def settings(self, dialect: Dialect) -> Settings:
         """Of the recipe, with all that has a range in INT8."""
@@ -129,12 +126,15 @@ class _Trials:
 
         return quantize(self._calibrated, settings)
 
-    def agreement(self, model: Any) -> float:
-        """Share of the judged texts that it answers as the FP32 model does."""
+    def agreement(self, settings: Settings) -> float:
+        """Share of the judged texts that the model in INT8 answers as the FP32 model does."""
         from edgeprune.quantization.sensitivity import logits_of
 
-        found = logits_of(model, self._others)
-        return float((found.argmax(axis=1) == self._expected.argmax(axis=1)).mean())
+        if settings not in self._agreements:
+            model, _ = self.written(settings)
+            same = logits_of(model, self._others).argmax(axis=1) == self._expected.argmax(axis=1)
+            self._agreements[settings] = float(same.mean())
+        return self._agreements[settings]
 
     def search(self, settings: Settings, wanted: float) -> Search:
         """The fewest operators that have to stay in FP32, judged by agreement."""
@@ -149,8 +149,7 @@ class _Trials:
         ranking = costs(self._calibrated.model, ranges, settings, self._batches, tell)
 
         def accept(kept: frozenset[str]) -> tuple[bool, str]:
-            model, _ = self.written(replace(settings, keep=settings.keep | kept))
-            share = self.agreement(model)
+            share = self.agreement(replace(settings, keep=settings.keep | kept))
             return share >= wanted, f"agreement {share:.2%}"
 
         return fewest_to_keep(list(ranking), accept)
@@ -161,22 +160,23 @@ def _write(work: Work, trials: _Trials, dialect: Dialect) -> tuple[dict[str, Any
     import onnx
 
     from edgeprune.quantization.dialects import violations
+    from edgeprune.stages.export import copy_companions
 
     config: QuantizeConfig = work.config
     settings = trials.settings(dialect)
-    model, done = trials.written(settings)
-    first = agreement = trials.agreement(model)
+    first = trials.agreement(settings)
     search: Search | None = None
-    if agreement < config.search.min_agreement:
+    if first < config.search.min_agreement:
         search = trials.search(settings, config.search.min_agreement)
-        model, done = trials.written(replace(settings, keep=settings.keep | search.nodes))
-        agreement = trials.agreement(model)
+        settings = replace(settings, keep=settings.keep | search.nodes)
+    agreement = trials.agreement(settings)
+    model, done = trials.written(settings)
     if wrong := violations(model, dialect):
         raise EdgepruneError(f"the {dialect} model breaks its own rules: {wrong[0]}", where=dialect)
     folder = work.output / dialect
     folder.mkdir()
     onnx.save(model, folder / "model.onnx")
-    _copy_rest(work.inputs["onnx"], folder)
+    copy_companions(work.inputs["onnx"], folder)
     record = {
         "int8_operators": {kind: len(names) for kind, names in done.operators.items()},
         "fp32_operators": len(done.kept) + len(done.left),
@@ -200,9 +200,3 @@ def _notes(done: Quantized, search: Search | None, agreement: float) -> list[str
     kept = ", ".join(group.name for group in search.kept)
     end = "" if search.accepted else ", which is not enough"
     return [*notes, f"stays in FP32, because INT8 costs too much: {kept} (agreement {agreement:.2%}{end})"]
-
-
-def _copy_rest(source: Path, folder: Path) -> None:
-    for name in _FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
