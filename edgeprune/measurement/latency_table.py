@@ -27,18 +27,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from edgeprune.errors import UnsupportedError
 from edgeprune.measurement.batches import Batch
 from edgeprune.measurement.latency import Length, measure_interleaved
+from edgeprune.measurement.synthetic import VOCABULARY, caller, first_token, open_compiled, random_inputs
 from edgeprune.structure.costs import CostTable, shape_of
 from edgeprune.structure.description import KeptLayer
-
-if TYPE_CHECKING:
-    from edgeprune.runner.session import Session
 
 __all__ = ["Build", "MeasuredCosts", "Plan", "Probe", "measure_costs", "plan_probes", "solve"]
 
@@ -49,8 +44,6 @@ It must do what is done to the real model, so that the runtime fuses the same op
 """
 
 MOST_LAYERS = 6  # of a probe: more take memory and tell little
-VOCABULARY = 1024  # of a probe: the file is smaller, and looking a token up takes no longer in a large table
-INPUTS = 8  # different ones, taken in turn
 
 
 @dataclass(frozen=True, order=True)
@@ -146,12 +139,13 @@ def measure_costs(
                 progress(step=step, total=len(probes), text=f"compile a model of {probe}")
             place = Path(folder) / str(step)
             place.mkdir()
-            sessions[str(probe)] = _opened(build(_model(config, probe, hidden), place), threads)
+            compiled = build(_model(config, probe, hidden), place)
+            sessions[str(probe)] = open_compiled(compiled, threads, "latency table")
         if progress is not None:
             text = f"latency of {len(probes)} models at {length} tokens, interleaved"
             progress(step=len(probes), total=len(probes), text=text)
-        callers = {name: _caller(session) for name, session in sessions.items()}
-        streams: dict[Length, list[Batch]] = {length: _inputs(config, batch, length)}
+        callers = {name: caller(session) for name, session in sessions.items()}
+        streams: dict[Length, list[Batch]] = {length: random_inputs(config, batch, length)}
         timings = measure_interleaved(callers, streams, calls, warmup, clock=clock)
     return solve({probe: timings.summary(str(probe), length).p50_ms for probe in probes}, plan, alignment)
 
@@ -250,38 +244,7 @@ def _dense(config: Any, layers: int) -> Any:
 
     small = deepcopy(config)
     small.num_hidden_layers = layers
-    small.vocab_size = _vocabulary(config)
+    # A small file; what is drawn for its inputs is all there.
+    small.vocab_size = min(int(config.vocab_size), first_token(config) + VOCABULARY)
     torch.manual_seed(0)
     return transformers.AutoModelForSequenceClassification.from_config(small).float().eval()
-
-
-def _vocabulary(config: Any) -> int:
-    return min(int(config.vocab_size), _first_token(config) + VOCABULARY)
-
-
-def _first_token(config: Any) -> int:
-    """The first token that is no padding; some architectures count positions by it."""
-    return int(config.pad_token_id or 0) + 1
-
-
-def _inputs(config: Any, batch: int, length: int) -> list[Batch]:
-    random = np.random.default_rng(0)
-    found = []
-    for _ in range(INPUTS):
-        ids = random.integers(_first_token(config), _vocabulary(config), (batch, length))
-        found.append(Batch(ids, np.ones_like(ids), np.zeros_like(ids)))
-    return found
-
-
-def _opened(folder: Path, threads: int) -> Session:
-    from edgeprune.runner.session import open_session
-    from edgeprune.runner.variant import RunnerError
-
-    try:
-        return open_session(folder, threads)
-    except RunnerError as error:
-        raise UnsupportedError(f"a model to time cannot be loaded: {error}", where="latency table") from error
-
-
-def _caller(session: Session) -> Callable[[Batch], Any]:
-    return lambda batch: session.run(*batch)

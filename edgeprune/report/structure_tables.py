@@ -104,7 +104,7 @@ def _budget(record: StructureRecord) -> str:
         places = [plain(text) for text in (latency.target, latency.variant) if text]
         places += [] if latency.length is None else [f"{count(latency.length)} tokens"]
         places += [] if latency.batch is None else [f"batch {count(latency.batch)}"]
-        met = _met(record, " by the cost table")
+        met = _timed(record) or _met(record, " by the cost table")
         more = "; ".join(part for part in (met, ", ".join(places)) if part)
         return _asked(latency.ratio, "the dense model's time", more)
     if budget.flops is not None:
@@ -112,6 +112,15 @@ def _budget(record: StructureRecord) -> str:
     if budget.parameters is not None:
         return _asked(budget.parameters, "the encoder's parameters", _met(record))
     return ""
+
+
+def _timed(record: StructureRecord) -> str:
+    timed = record.cost.measured if record.cost else None
+    if record.cost is None or timed is None:
+        return ""
+    tried = len(record.cost.rounds)
+    found = f"measured: {percent(timed.estimate)}, {percent(timed.low)} to {percent(timed.high)}"
+    return f"{found}, the nearest of {tried} that were timed" if tried > 1 else found
 
 
 def _shares(budget: Budget, record: StructureRecord) -> str:

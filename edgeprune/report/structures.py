@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -80,14 +80,25 @@ class Budget(Part):
     latency: Annotated[LatencyAsked | None, Lenient] = None
 
 
+class Timed(Part):
+    """A measured share of the dense model's time, with its confidence interval."""
+
+    estimate: Annotated[Number, Field(ge=0)]
+    low: Annotated[Number, Field(ge=0)]
+    high: Annotated[Number, Field(ge=0)]
+
+
 class Cost(Part):
     """What the structure costs by the table that the budget was met with, as a share of the dense model.
 
-    `errors` has, by hidden width, how much a measured table misses a model it was not made from, relative.
+    `measured` is the same share, timed beside the dense model, after one or more `rounds`. `errors` has, by
+    hidden width, how much a measured table misses a model it was not made from, relative.
     """
 
     ratio: Annotated[Annotated[Number, Field(ge=0)] | None, Lenient] = None
     errors: Annotated[dict[str, Annotated[Number | None, Lenient]] | None, Lenient] = None
+    measured: Annotated[Timed | None, Lenient] = None
+    rounds: Annotated[tuple[Any, ...], LenientTuple] = ()
 
 
 class StructureRecord(Part):

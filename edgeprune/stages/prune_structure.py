@@ -233,7 +233,8 @@ PRUNE_STRUCTURE = Stage(
     ensures=("model.safetensors", "config.json", "tokenizer.json"),
     code=(
         "stages.prune_structure", "stages.structure_pruning", "stages.structure_record",
-        "stages.latency_measuring", "stages.validating", "stages.export", "stages.quiet",
+        "stages.structure_budget", "stages.latency_measuring", "stages.latency_meeting",
+        "stages.validating", "stages.export", "stages.quiet",
         "training.predicting", "structure", "tasks", "measurement", "backends", "runner", "durable",
     ),
     libraries=("torch", "transformers", "tokenizers", "scikit-learn", "numpy", "onnx", "onnxruntime"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from edgeprune.stages.latency_meeting import Met
     from edgeprune.structure.choosing import Choice
     from edgeprune.structure.costs import CostTable, Shape
     from edgeprune.structure.importance import FloatArray, Importance
@@ -84,7 +86,7 @@ def _share(values: FloatArray, kept: tuple[int, ...]) -> float:
 
 
 def describe_cost(
-    choice: Choice, table: CostTable | None, errors: Mapping[int, float]
+    choice: Choice, table: CostTable | None, errors: Mapping[int, float], met: Met | None = None
 ) -> dict[str, Any] | None:
     """What units cost, where the budget was one of costs.
 
@@ -92,12 +94,15 @@ def describe_cost(
         choice: What was kept.
         table: At the chosen hidden width.
         errors: Hidden width to the relative error of a measured table.
+        met: How a budget of latency was met.
     """
     if table is None:
         return None
+    timed = {"measured": asdict(met.ratio), "rounds": [asdict(item) for item in met.rounds]} if met else {}
     return {
         "unit": table.unit,
         "ratio": choice.cost_ratio,
+        **timed,
         "errors": {str(width): error for width, error in errors.items()},
         "fixed": table.fixed,
         "layer": table.layer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -209,3 +210,26 @@ def test_a_tiny_model_is_measured(model_type: str, variant: str, hidden: int | N
 def test_a_model_that_cannot_be_loaded_is_an_error_of_the_target() -> None:
     with pytest.raises(UnsupportedError, match="a model to time cannot be loaded"):
         measure_costs(_config("bert"), lambda _, folder: folder, threads=1, length=8, alignment=16)
+
+
+@pytest.mark.recipe
+def test_a_model_beside_another_by_a_clock_that_is_known(tmp_path: Path) -> None:
+    import transformers
+
+    from edgeprune import backends
+    from edgeprune.measurement.side_by_side import measure_ratio
+    from edgeprune.stages.export import write_onnx
+
+    config = _config("bert")
+    model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    write_onnx(model, tmp_path / "onnx")
+    (tmp_path / "onnx" / "tokenizer.json").write_text("{}", encoding="utf-8")
+    compiled = backends.compile_variant(
+        "onnxruntime", tmp_path / "onnx", "fp32", TARGET, tmp_path / "compiled", max_length=32
+    ).folder
+    ticks = itertools.count(step=1000)
+    settings = {"threads": 1, "length": 12, "batch": 2, "calls": 20, "warmup": 1}
+    same = measure_ratio(compiled, compiled, config, clock=lambda: next(ticks), **settings)
+    assert (same.estimate, same.low, same.high) == (1.0, 1.0, 1.0)
+    with pytest.raises(UnsupportedError, match="cannot be loaded"):
+        measure_ratio(tmp_path / "onnx", compiled, config, **settings)

@@ -204,6 +204,16 @@ def test_a_budget_says_what_was_asked_for_and_what_it_came_to(budget: Any, said:
     assert dict(facts(cut(budget=budget), "accuracy")).get("budget") == said
 
 
+def test_a_budget_that_was_timed_says_what_it_took() -> None:
+    timed = {"estimate": 0.461, "low": 0.452, "high": 0.47}
+    cost = {"ratio": 0.442, "measured": timed, "rounds": [{"asked": 0.45}]}
+    budget = {"latency": {"ratio": 0.45}}
+    once = dict(facts(cut(budget=budget, cost=cost), "accuracy"))["budget"]
+    assert once == "45.0 % of the dense model's time (measured: 46.1 %, 45.2 % to 47.0 %)"
+    again = cut(budget=budget, cost=cost | {"rounds": [{}, {}, {}]})
+    assert dict(facts(again, "accuracy"))["budget"].endswith("47.0 %, the nearest of 3 that were timed)")
+
+
 def test_a_budget_without_a_result_says_what_was_asked_for() -> None:
     bare = cut(cost=None, heads=None)
     assert dict(facts(bare, "f1"))["budget"].endswith("(x86-server, openvino/fp32, 64 tokens, batch 1)")

@@ -1,0 +1,79 @@
+"""A latency budget is met by what was measured, not by what a table says: choose, time, correct, again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+from typing import TYPE_CHECKING
+
+from edgeprune.errors import RecipeError
+
+if TYPE_CHECKING:
+    from edgeprune.measurement.statistics import Interval
+    from edgeprune.structure.choosing import Choice
+
+__all__ = ["MISS", "Met", "Round", "meet"]
+
+ROUNDS = 4
+CLOSE = 0.03  # relative; nearer than that, two measurements of one structure differ as much
+MISS = 0.1  # relative; further than that the user is told
+
+
+@dataclass(frozen=True)
+class Round:
+    """One structure that was chosen and timed.
+
+    Attributes:
+        asked: Ratio that it was chosen for.
+        predicted: Its ratio by the cost table.
+        measured: Its ratio beside the dense model.
+    """
+
+    asked: float
+    predicted: float
+    measured: Interval
+
+
+@dataclass(frozen=True)
+class Met:
+    """The structure whose time is nearest to the budget, and how it was found."""
+
+    choice: Choice
+    ratio: Interval
+    rounds: tuple[Round, ...]
+
+
+def meet(wanted: float, choose: Callable[[float], Choice], measure: Callable[[Choice], Interval]) -> Met:
+    """Choose by the table, time the result, and ask the table for as much more or less as it missed by.
+
+    Stops when the measured time is within 3 % of what is wanted, when nothing new is chosen, when the
+    corrected ratio cannot be chosen for, or after 4 structures.
+
+    Args:
+        wanted: Share of the dense model's time, between 0 and 1.
+        choose: The best structure for a ratio by the table.
+        measure: Its time, of the dense model's.
+
+    Raises:
+        RecipeError: `choose` refuses what is wanted.
+    """
+    asked, rounds = wanted, list[Round]()
+    found: dict[int, Choice] = {}
+    for number in range(ROUNDS):
+        try:
+            choice = choose(asked)
+        except RecipeError:
+            if not rounds:
+                raise
+            break
+        if any(choice.counts == earlier.counts for earlier in found.values()):
+            break
+        found[number] = choice
+        measured = measure(choice)
+        rounds.append(Round(asked, choice.cost_ratio or asked, measured))
+        if abs(measured.estimate / wanted - 1) <= CLOSE:
+            break
+        asked *= wanted / measured.estimate
+    best = min(found, key=lambda number: abs(log(rounds[number].measured.estimate / wanted)))
+    return Met(found[best], rounds[best].measured, tuple(rounds))
