@@ -144,6 +144,7 @@ class _Builder:
             config = stage.resolve(stage.fit(config, self.targets))
         except RecipeError as error:
             raise self.recipe.error([problem.below(place) for problem in error.problems]) from error
+        stage = stage.of(config)
         wired = (
             {kind: self.provided[kind] for kind in stage.needs(config)} if inputs is None else dict(inputs)
         )

@@ -34,7 +34,7 @@ from edgeprune.quantization.graphs import (
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-__all__ = ["Pair", "factors", "pairs", "smooth"]
+__all__ = ["Pair", "factors", "migrate", "pairs", "scales", "smooth"]
 
 FloatArray = npt.NDArray[np.float32]
 _LARGEST = 2.0**10
@@ -105,23 +105,49 @@ def smooth(
     Returns:
         The model, and the pairs that were migrated.
     """
+    return migrate(model, scales(model, peaks, alpha=alpha))
+
+
+def scales(
+    model: ModelProto, peaks: Mapping[str, FloatArray], *, alpha: float = 0.5
+) -> dict[str, FloatArray]:
+    """What each channel of an activation is to be divided by, by activation; arguments as of `smooth`."""
+    whole = prepared(model)
+    nodes = {node.name: node for node in whole.graph.node}
+    return {
+        pair.activation: factors(
+            peaks[pair.activation], [_values(whole, nodes[name].input[1]) for name in pair.targets], alpha
+        )
+        for pair in pairs(whole)
+        if pair.activation in peaks
+    }
+
+
+def migrate(model: ModelProto, scales: Mapping[str, FloatArray]) -> tuple[ModelProto, tuple[Pair, ...]]:
+    """The same function with these scales moved into the weights.
+
+    Args:
+        model: FP32; left as it is.
+        scales: [channels] by activation; a pair whose activation is missing is left alone.
+
+    Returns:
+        The model, and the pairs that were migrated.
+    """
     result = prepared(model)
     done = []
     for pair in pairs(result):
-        if pair.activation in peaks:
-            _migrate(result, pair, peaks[pair.activation], alpha)
+        if pair.activation in scales:
+            _migrate(result, pair, scales[pair.activation])
             done.append(pair)
     drop_unused(result)
     return result, tuple(done)
 
 
-def _migrate(model: ModelProto, pair: Pair, peaks: FloatArray, alpha: float) -> None:
+def _migrate(model: ModelProto, pair: Pair, scale: FloatArray) -> None:
     nodes = {node.name: node for node in model.graph.node}
     targets = [nodes[name] for name in pair.targets]
-    weights = [_values(model, node.input[1]) for node in targets]
-    scale = factors(peaks, weights, alpha)
-    for node, matrix in zip(targets, weights, strict=True):
-        _replace(model, node, 1, matrix * scale[:, None])
+    for node in targets:
+        _replace(model, node, 1, _values(model, node.input[1]) * scale[:, None])
     source = nodes[pair.source]
     if pair.kind == "norm":
         _replace(model, source, 1, _values(model, source.input[1]) / scale)

@@ -7,7 +7,7 @@ the heavy libraries are imported inside `apply`. The pipeline does the rest: ord
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,7 @@ class Stage:
             role, so it must not be a role of `assets`.
         fit: Fills in what the recipe's targets decide, before the key is made; what no target of the recipe
             gives is an error.
+        varies: Fields of this row that are others for that body, e.g. `seeded` for one that trains.
         packs: Whether it leaves a mask pack, which any zeros make smaller.
         in_recipe: Users list it; otherwise the plan adds it.
     """
@@ -110,7 +111,12 @@ class Stage:
     also: Callable[[Any], tuple[str, ...]] = lambda config: ()
     models: Callable[[Any], Mapping[str, list[str]]] = lambda config: {}
     fit: Callable[[Any, Sequence[Target]], Any] = lambda config, targets: config
+    varies: Callable[[Any], Mapping[str, Any]] = lambda config: {}
     in_recipe: bool = True
+
+    def of(self, config: Any) -> Stage:
+        """The row for a body: with what `varies`."""
+        return replace(self, **self.varies(config))
 
     def needs(self, config: Any) -> tuple[str, ...]:
         """All artifact kinds that it requires for that body."""

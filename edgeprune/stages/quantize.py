@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from edgeprune.errors import Problem, RecipeError
 from edgeprune.recipe.schema import Section, Share, Target
+from edgeprune.stages import distill
 from edgeprune.stages.contract import Outcome, Stage, Work
 
 __all__ = ["QUANTIZE", "QuantizeConfig"]
@@ -32,9 +33,19 @@ class SearchConfig(Section):
     examples: int = Field(1024, ge=1, description="How many answers are compared.")
 
 
-class QuantizeConfig(Section):
-    """How INT8 is made."""
+class QuantizeConfig(distill.DistillConfig):
+    """How INT8 is made, and, in mode `qat`, how the model is trained for it."""
 
+    mode: Literal["ptq", "qat"] = Field(
+        "ptq",
+        description="`qat`: the model is then trained with all roundings in place, as by `distill`; the keys "
+        "of `distill` count in this mode only.",
+    )
+    epochs: float = Field(1.0, gt=0, le=1000, description="As in `distill`.")
+    learning_rate: float = Field(5e-5, gt=0, lt=1, description="As in `distill`; of the weights.")
+    range_rate: float = Field(
+        1e-3, ge=0, lt=1, description="Peak rate of the activations' ranges, relative to each; 0: they stay."
+    )
     engine: Literal["onnxruntime", "neural-compressor"] = Field(
         "onnxruntime", description="Who observes the activations; `neural-compressor` exports PyTorch itself."
     )
@@ -67,12 +78,31 @@ class QuantizeConfig(Section):
         None, description="7: for x86 without VNNI; left out: what this machine needs where it is a target."
     )
 
+    @model_serializer(mode="wrap")
+    def _of_its_mode(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what only counts in the other mode, so that it is in no key."""
+        found: dict[str, Any] = handler(self)
+        return {name: item for name, item in found.items() if name not in _of_other_mode(self.mode)}
+
+
+_TRAINING = frozenset({*distill.DistillConfig.model_fields, "range_rate"})
+
+
+def _of_other_mode(mode: str) -> frozenset[str]:
+    return _TRAINING if mode == "ptq" else frozenset({"search"})
+
 
 def check(config: QuantizeConfig) -> list[Problem]:
-    """What neural-compressor cannot do."""
+    """What a mode or an engine cannot do."""
+    other = "qat" if config.mode == "ptq" else "ptq"
+    problems = [
+        Problem((name,), f"counts in mode: {other} only, and the mode is {config.mode}", "leave it out")
+        for name in sorted(config.model_fields_set & _of_other_mode(config.mode))
+    ]
+    if config.mode == "qat":
+        problems += [*distill.check(config), *_untrainable(config)]
     if config.engine != "neural-compressor":
-        return []
-    problems = []
+        return problems
     if config.method not in (None, "minmax", "mse"):
         hint = "minmax or mse, or engine: onnxruntime"
         problems.append(Problem(("method",), f"neural-compressor has no {config.method!r}", hint))
@@ -82,16 +112,49 @@ def check(config: QuantizeConfig) -> list[Problem]:
     return problems
 
 
+def _untrainable(config: QuantizeConfig) -> list[Problem]:
+    """What cannot be trained for."""
+    problems = []
+    if config.engine != "onnxruntime":
+        hint = "engine: onnxruntime, whose ranges a training begins with"
+        problems.append(Problem(("engine",), f"mode: qat does not begin with {config.engine}", hint))
+    if config.products:
+        message = "mode: qat does not train attention's products in INT8"
+        problems.append(Problem(("products",), message, "leave it out"))
+    return problems
+
+
 def resolve(config: QuantizeConfig) -> QuantizeConfig:
-    """The engine's own method and smoothing where none are given."""
+    """The engine's own method and smoothing where none are given, and a training's precision."""
+    if config.mode == "qat":
+        config = config.resolved()
     own: tuple[str, float] = ("percentile", 0.5) if config.engine == "onnxruntime" else ("minmax", 0.0)
     smoothing = own[1] if config.smoothing is None else config.smoothing
     return config.model_copy(update={"method": config.method or own[0], "smoothing": smoothing})
 
 
 def also(config: QuantizeConfig) -> tuple[str, ...]:
-    """The PyTorch model, which neural-compressor exports itself."""
+    """The PyTorch model, which neural-compressor exports and `qat` trains, and the latter's teacher."""
+    if config.mode == "qat":
+        return ("model", *distill.also(config))
     return ("model",) if config.engine == "neural-compressor" else ()
+
+
+def models(config: QuantizeConfig) -> Mapping[str, list[str]]:
+    """The teacher of mode `qat`, where it is not the original."""
+    return distill.models(config) if config.mode == "qat" else {}
+
+
+def varies(config: QuantizeConfig) -> Mapping[str, Any]:
+    """What a training's result depends on, beside all else."""
+    if config.mode == "ptq":
+        return {}
+    row = distill.DISTILL
+    return {
+        "seeded": True,
+        "code": tuple(dict.fromkeys((*QUANTIZE.code, "stages.quantize_training", *row.code))),
+        "libraries": tuple(dict.fromkeys((*QUANTIZE.libraries, "optimum", "optimum-onnx", *row.libraries))),
+    }
 
 
 def fit(config: QuantizeConfig, targets: Sequence[Target]) -> QuantizeConfig:
@@ -162,5 +225,7 @@ QUANTIZE = Stage(
     resolve=resolve,
     check=check,
     also=also,
+    models=models,
+    varies=varies,
     fit=fit,
 )  # fmt: skip

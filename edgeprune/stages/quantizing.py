@@ -1,9 +1,9 @@
-"""What `quantize` does: calibrate once, write each dialect, judge it beside FP32, save."""
+"""What `quantize` does: calibrate once, train if asked, write each dialect, judge it beside FP32, save."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from edgeprune.stages.contract import Outcome, Work
 
 if TYPE_CHECKING:
     from edgeprune.quantization.dialects import Dialect
-    from edgeprune.quantization.engines import Calibrated
+    from edgeprune.quantization.engines import Calibrated, CalibrationSettings
     from edgeprune.quantization.observing import Batch
     from edgeprune.quantization.qdq import Quantized, Settings
     from edgeprune.quantization.sensitivity import Logits, Search
@@ -24,32 +24,22 @@ if TYPE_CHECKING:
 __all__ = ["quantize"]
 
 _BATCH = 16
+_TOLERANCE = 0.1
+"""Of the mean difference between a trained model's logits in PyTorch and in onnxruntime, by their spread. A
+value on the edge of two levels may fall to either side, so the largest difference says little."""
 
 
 def quantize(work: Work) -> Outcome:
-    """Calibrate, write, judge, save."""
-    import onnx
-
-    from edgeprune.quantization.engines import CalibrationSettings, Source, calibrate
+    """Calibrate, train, write, judge, save."""
     from edgeprune.stages.quiet import quiet_libraries
-    from edgeprune.structure.loading import load
 
     quiet_libraries()
     config: QuantizeConfig = work.config
     batches, others = _batches(work)
-    torch_model = load(work.inputs["model"]) if config.engine == "neural-compressor" else None
-    source = Source(onnx.load(work.inputs["onnx"] / "model.onnx"), torch_model)
-
-    def tell(done: int, total: int) -> None:
-        work.progress(step=done, total=total, text="texts that activations are observed on")
-
-    settings = CalibrationSettings(
-        config.method or "minmax",  # `resolve` has filled it in
-        config.percentile,
-        config.smoothing or None,
-    )
-    calibrated = calibrate(config.engine, source, batches, settings, tell)
-    trials = _Trials(work, calibrated, batches, others)
+    if config.mode == "qat":
+        trials, trained, said = _trained(work, batches, others)
+    else:
+        trials, trained, said = _Trials(work, _calibrated(work, batches), batches, others), {}, []
     dialects = {dialect: _write(work, trials, dialect) for dialect in config.dialects or ()}
     record = {
         "engine": config.engine,
@@ -58,10 +48,56 @@ def quantize(work: Work) -> Outcome:
         "weight_bits": config.weight_bits,
         "examples": {"calibration": _count(batches), "judged": _count(others)},
         "dialects": {dialect: found for dialect, (found, _) in dialects.items()},
+        **trained,
     }
     write_text(work.output / "quantized.json", json.dumps({"dialects": list(dialects)}))
-    notes = [*calibrated.notes, *(note for _, said in dialects.values() for note in said)]
+    notes = [*trials.notes, *said, *(note for _, said in dialects.values() for note in said)]
     return Outcome(record=record, notes=list(dict.fromkeys(notes)))
+
+
+def _calibration(work: Work) -> tuple[CalibrationSettings, Callable[[int, int], None]]:
+    """How to calibrate, and whom to tell how far it is."""
+    from edgeprune.quantization.engines import CalibrationSettings
+
+    config: QuantizeConfig = work.config
+
+    def tell(done: int, total: int) -> None:
+        work.progress(step=done, total=total, text="texts that activations are observed on")
+
+    method = config.method or "minmax"  # `resolve` has filled it in
+    return CalibrationSettings(method, config.percentile, config.smoothing or None), tell
+
+
+def _calibrated(work: Work, batches: Sequence[Batch]) -> Calibrated:
+    import onnx
+
+    from edgeprune.quantization.engines import Source, calibrate
+    from edgeprune.structure.loading import load
+
+    config: QuantizeConfig = work.config
+    torch_model = load(work.inputs["model"]) if config.engine == "neural-compressor" else None
+    source = Source(onnx.load(work.inputs["onnx"] / "model.onnx"), torch_model)
+    return calibrate(config.engine, source, batches, *_calibration(work))
+
+
+def _trained(
+    work: Work, batches: Sequence[Batch], others: Sequence[Batch]
+) -> tuple[_Trials, dict[str, Any], list[str]]:
+    """Trials of the trained model, judged by what the FP32 model answered before; record and notes."""
+    import onnx
+
+    from edgeprune.quantization.retraining import start
+    from edgeprune.stages.quantize_training import train
+
+    config: QuantizeConfig = work.config
+    begun = start(onnx.load(work.inputs["onnx"] / "model.onnx"), batches, *_calibration(work))
+    before = _Trials(work, begun.calibrated, batches, others)
+    plain = {dialect: before.agreement(before.settings(dialect)) for dialect in config.dialects or ()}
+    trained = train(work, begun, batches, others)
+    after = _Trials(work, trained.calibrated, batches, others, before.expected)
+    differences = {dialect: after.difference(dialect, found) for dialect, found in trained.answers.items()}
+    record = trained.record | {"untrained_agreement": plain, "max_logit_difference": differences}
+    return after, record, trained.notes
 
 
 def _batches(work: Work) -> tuple[list[Batch], list[Batch]]:
@@ -95,17 +131,31 @@ def _count(batches: Sequence[Batch]) -> int:
 
 
 class _Trials:
-    """A calibrated model, written and judged in as many ways as it takes, each judged once."""
+    """A calibrated model, written and judged in as many ways as it takes, each judged once.
+
+    Attributes:
+        expected: What the FP32 model answers to the judged texts, [texts, classes]; left out: this model's.
+    """
 
     def __init__(
-        self, work: Work, calibrated: Calibrated, batches: Sequence[Batch], others: Sequence[Batch]
+        self,
+        work: Work,
+        calibrated: Calibrated,
+        batches: Sequence[Batch],
+        others: Sequence[Batch],
+        expected: Logits | None = None,
     ) -> None:
         from edgeprune.quantization.sensitivity import logits_of
 
         self._work, self._calibrated = work, calibrated
         self._batches, self._others = batches, others
-        self._expected: Logits = logits_of(calibrated.model, others)
+        self.expected: Logits = logits_of(calibrated.model, others) if expected is None else expected
         self._agreements: dict[Settings, float] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Of the calibration."""
+        return self._calibrated.notes
 
     def settings(self, dialect: Dialect) -> Settings:
         """Of the recipe, with all that has a range in INT8."""
@@ -126,13 +176,32 @@ class _Trials:
 
         return quantize(self._calibrated, settings)
 
+    def difference(self, dialect: Dialect, expected: Logits) -> float:
+        """How far the written model's logits are from those of the training; the largest.
+
+        Raises:
+            EdgepruneError: They are others than rounding explains.
+        """
+        from edgeprune.quantization.sensitivity import logits_of
+
+        model, _ = self.written(self.settings(dialect))
+        off = np.abs(logits_of(model, self._others) - expected)
+        if not off.mean() <= _TOLERANCE * max(float(expected.std()), 1e-3):
+            raise EdgepruneError(
+                f"the written model's logits are off those of the training by {off.mean():.2g} on average, "
+                f"and they vary by {expected.std():.2g}",
+                where=dialect,
+                hint="this is a bug: what was trained is not what was written",
+            )
+        return float(off.max())
+
     def agreement(self, settings: Settings) -> float:
         """Share of the judged texts that the model in INT8 answers as the FP32 model does."""
         from edgeprune.quantization.sensitivity import logits_of
 
         if settings not in self._agreements:
             model, _ = self.written(settings)
-            same = logits_of(model, self._others).argmax(axis=1) == self._expected.argmax(axis=1)
+            same = logits_of(model, self._others).argmax(axis=1) == self.expected.argmax(axis=1)
             self._agreements[settings] = float(same.mean())
         return self._agreements[settings]
 
@@ -166,7 +235,7 @@ def _write(work: Work, trials: _Trials, dialect: Dialect) -> tuple[dict[str, Any
     settings = trials.settings(dialect)
     first = trials.agreement(settings)
     search: Search | None = None
-    if first < config.search.min_agreement:
+    if config.mode == "ptq" and first < config.search.min_agreement:
         search = trials.search(settings, config.search.min_agreement)
         settings = replace(settings, keep=settings.keep | search.nodes)
     agreement = trials.agreement(settings)

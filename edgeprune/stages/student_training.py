@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +18,29 @@ if TYPE_CHECKING:
     from edgeprune.stages.distill import DistillConfig, DistillLosses
     from edgeprune.tasks.encoding import Encoded
     from edgeprune.training.curriculum import Curriculum, Losses
+    from edgeprune.training.distilling import Distilling
     from edgeprune.training.fitting import Settings
     from edgeprune.training.teaching import Teacher
 
-__all__ = ["distill", "plain_losses", "read_pruned"]
+__all__ = ["Taught", "distill", "plain_losses", "read_pruned", "teach"]
 
 MASKS = "masks.safetensors"
 _MEGABYTE = 1e6
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """A student right after its training.
+
+    Attributes:
+        adaptation: Still attached.
+        record: Of the training, for the report.
+        notes: What a reader of the report should know.
+    """
+
+    adaptation: Distilling
+    record: dict[str, Any]
+    notes: list[str]
 
 
 def distill(work: Work) -> Outcome:
@@ -32,19 +50,44 @@ def distill(work: Work) -> Outcome:
     from edgeprune.stages.quiet import quiet_libraries
     from edgeprune.stages.validating import validation_quality
     from edgeprune.structure.loading import load, save
-    from edgeprune.tasks.encoding import encode
-    from edgeprune.tasks.examples import Examples
-    from edgeprune.training.curriculum import plan_curriculum
     from edgeprune.training.distilling import Distilling
-    from edgeprune.training.fitting import fit
 
     quiet_libraries()
     transformers.set_seed(work.seed)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(work.inputs["model"], local_files_only=True)
+    student = load(work.inputs["model"])
+    taught = teach(work, student, tokenizer, Distilling)
+    taught.adaptation.detach()
+    save(student, work.output, tokenizer)
+    if (work.inputs["model"] / MASKS).is_file():
+        shutil.copyfile(work.inputs["model"] / MASKS, work.output / MASKS)
+    return Outcome(
+        record={"quality": validation_quality(work, student, tokenizer), **taught.record}, notes=taught.notes
+    )
+
+
+def teach(work: Work, student: Any, tokenizer: Any, adapt: Callable[..., Distilling]) -> Taught:
+    """Train a student in place, as the body of the stage says.
+
+    Args:
+        work: Its `config` is a `DistillConfig`; its inputs hold `data`, `model` and, where it teaches,
+            `original`.
+        student: What `model` holds; on the CPU in FP32 afterwards.
+        tokenizer: The student's.
+        adapt: Makes the adaptation; called as `Distilling` is.
+
+    Raises:
+        EdgepruneError: The teacher does not fit the student, or the masks are not the student's.
+        UnsupportedError: There is nothing to compare for what is asked for.
+    """
+    from edgeprune.tasks.encoding import encode
+    from edgeprune.tasks.examples import Examples
+    from edgeprune.training.curriculum import plan_curriculum
+    from edgeprune.training.fitting import fit
+
     config: DistillConfig = work.config
     max_length: int = work.sections["model.max_length"]
     train = Examples.load(work.inputs["data"] / "train")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(work.inputs["model"], local_files_only=True)
-    student = load(work.inputs["model"])
     model, notes = load_teacher(teacher_folder(work), student, max_length)
     share_vocabulary(model, teacher_folder(work), tokenizer)
     encoded = encode(tokenizer, train, max_length)
@@ -52,7 +95,8 @@ def distill(work: Work) -> Outcome:
     kept = _kept_dimensions(student, model) if config.teacher == "original" else None
     teacher, said = _teacher(work, model, curriculum, encoded, tokenizer.pad_token_id)
     del model  # what is on disk needs no second model in memory
-    adaptation = Distilling(
+    parameters = sum(parameter.numel() for parameter in student.parameters())
+    adaptation = adapt(
         student,
         curriculum,
         teacher,
@@ -72,14 +116,9 @@ def distill(work: Work) -> Outcome:
         progress=work.progress,
         adaptation=adaptation,
     )
-    adaptation.detach()
-    student = student.cpu().float()
-    save(student, work.output, tokenizer)
-    if (work.inputs["model"] / MASKS).is_file():
-        shutil.copyfile(work.inputs["model"] / MASKS, work.output / MASKS)
+    student.cpu().float()
     course = adaptation.course
     record = {
-        "quality": validation_quality(work, student, tokenizer),
         "teacher": config.teacher,
         "losses": config.losses.model_dump(mode="json"),
         "steps": fitted.steps,
@@ -89,10 +128,10 @@ def distill(work: Work) -> Outcome:
         "relations": [item.record() for item in curriculum.relations],
         "teacher_cache": teacher.place if teacher else "none",
         "precision": config.precision,
-        "parameters": sum(parameter.numel() for parameter in student.parameters()),
+        "parameters": parameters,
         "trained_parameters": adaptation.trained,
     }
-    return Outcome(record=record, notes=[*notes, *said, *encoded.notes()])
+    return Taught(adaptation, record, [*notes, *said, *encoded.notes()])
 
 
 def plain_losses(losses: DistillLosses) -> Losses:
@@ -176,5 +215,6 @@ def _teacher(
 def _settings(config: DistillConfig, seed: int) -> Settings:
     from edgeprune.training.fitting import Settings
 
-    own = ("teacher", "losses", "cache_budget_mb")
-    return Settings(**config.model_dump(exclude=set(own)), label_smoothing=0.0, seed=seed)
+    own: dict[str, Any] = {"label_smoothing": 0.0, "seed": seed}
+    named = {item.name: getattr(config, item.name) for item in fields(Settings) if item.name not in own}
+    return Settings(**named, **own)
