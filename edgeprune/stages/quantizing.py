@@ -96,7 +96,7 @@ def _trained(
     trained = train(work, begun, batches, others)
     after = _Trials(work, trained.calibrated, batches, others, before.expected)
     differences = {dialect: after.difference(dialect, found) for dialect, found in trained.answers.items()}
-    record = trained.record | {"untrained_agreement": plain, "max_logit_difference": differences}
+    record = trained.record | {"untrained_agreement": plain, "logit_difference": differences}
     return after, record, trained.notes
 
 
@@ -176,8 +176,8 @@ class _Trials:
 
         return quantize(self._calibrated, settings)
 
-    def difference(self, dialect: Dialect, expected: Logits) -> float:
-        """How far the written model's logits are from those of the training; the largest.
+    def difference(self, dialect: Dialect, expected: Logits) -> dict[str, float]:
+        """How far the written model's logits are from those of the training: mean and largest.
 
         Raises:
             EdgepruneError: They are others than rounding explains.
@@ -193,7 +193,7 @@ class _Trials:
                 where=dialect,
                 hint="this is a bug: what was trained is not what was written",
             )
-        return float(off.max())
+        return {"mean": float(off.mean()), "max": float(off.max())}
 
     def agreement(self, settings: Settings) -> float:
         """Share of the judged texts that the model in INT8 answers as the FP32 model does."""

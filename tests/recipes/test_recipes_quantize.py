@@ -116,3 +116,27 @@ def test_what_ships_answers_as_the_record_says(finished: Project) -> None:
     plain = logits["onnxruntime/fp32"].argmax(1)
     for name in STATIC:
         assert (logits[name].argmax(1) == plain).mean() > 0.9, name
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Path, finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Mode `qat` after the same stages."""
+    stage = "  - quantize: {mode: qat, epochs: 1, calibration: {examples: 64}}\n"
+    folder = tmp_path_factory.mktemp("trained")
+    cache = Path(shutil.copytree(finished.cache, folder / "cache"))
+    project = Project(_recipe(recipe, "trained", stage), cache, folder / "runs")
+    done = project.run()
+    assert done.code in (0, 3), done.err
+    return project
+
+
+def test_a_trained_model_is_measured_and_its_training_shown(trained: Project) -> None:
+    (target,) = trained.report()["targets"]
+    rows = {f"{row['backend']}/{row['precision']}": row for row in target["variants"]}
+    for name in STATIC:
+        assert rows[name]["status"] in ("accepted", "rejected", "inconclusive"), name
+    folder = trained.folders()[-1]
+    record = json.loads((folder / "artifacts" / "quantize" / "artifact.json").read_text())["record"]
+    assert set(record["dialects"]) == set(record["qualities"]["trained"]) == {"symmetric", "asymmetric"}
+    page = (folder / "report.html").read_text()
+    assert "Parts of the loss" in page
