@@ -39,6 +39,9 @@ class Row:
             `quantization.dialects`); all others are compiled from the exported one.
         instead: Modules, any of which does as well as `package`. Of the distributions, only some need be
             installed then.
+        accelerator: Whether it builds engines for an NVIDIA GPU: for a number of examples that must be known,
+            and for the GPU that is there. They are not timed; the ONNX file that they are built of answers
+            in their place.
     """
 
     implementation: str
@@ -48,6 +51,7 @@ class Row:
     distributions: tuple[str, ...]
     dialects: Mapping[str, Dialect] = field(default_factory=dict)
     instead: tuple[str, ...] = ()
+    accelerator: bool = False
 
 
 BACKENDS: Mapping[str, Row] = MappingProxyType(
@@ -84,6 +88,7 @@ BACKENDS: Mapping[str, Row] = MappingProxyType(
                 "tensorrt-cu13",
             ),
             instead=("tensorrt",),
+            accelerator=True,
         ),
     }
 )

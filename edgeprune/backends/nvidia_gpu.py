@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-__all__ = ["compute_capability"]
+__all__ = ["compute_capability", "why_untimed"]
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 # CUdevice_attribute, the two halves of a compute capability.
@@ -32,3 +32,8 @@ def compute_capability(driver: str = _DRIVER) -> float | None:
             return None
         halves.append(value.value)
     return float(f"{halves[0]}.{halves[1]}")
+
+
+def why_untimed() -> str:
+    """Why nothing that is built for an NVIDIA GPU is timed on this machine."""
+    return "no NVIDIA GPU" if compute_capability() is None else "the runner has no TensorRT session yet"

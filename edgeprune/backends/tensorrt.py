@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.backends.contract import Compiler, Request
-from edgeprune.backends.nvidia_gpu import compute_capability
+from edgeprune.backends.nvidia_gpu import compute_capability, why_untimed
 from edgeprune.errors import UnsupportedError
 from edgeprune.recipe.schema import Target
 from edgeprune.runner.cpu import Cpu
@@ -151,9 +151,7 @@ def _not_done(request: Request, toolkits: Sequence[Toolkit]) -> list[str]:
         reason = f"this machine is {request.cpu.architecture}, the device {request.target.architecture}"
     tried = {capability for toolkit in toolkits for capability in _buildable(request, toolkit)}
     left = [capability for capability in _wanted(request.target) if capability not in tried]
-    gpu = compute_capability()
-    missing = "no NVIDIA GPU" if gpu is None else "the runner has no TensorRT session yet"
     return [
         *(f"no engine for compute capability {each}: {reason}; build.sh is for it" for each in left),
-        f"latency not measured here: {missing}",
+        f"latency not measured here: {why_untimed()}",
     ]

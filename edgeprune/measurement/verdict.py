@@ -32,6 +32,8 @@ class Candidate:
         median_ms: Length to median latency, the same lengths for all candidates of a target.
         speedup: Length to how many times faster than the original it is.
         refused: Why it could not be compiled or loaded; empty when it could.
+        stand_in: What gave the answers in its place, since its device is not here; empty: it did itself.
+            Such a candidate is never accepted or rejected, as what would ship was not measured.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Candidate:
     median_ms: Mapping[Length, float] = field(default_factory=dict)
     speedup: Mapping[Length, Interval] = field(default_factory=dict)
     refused: str = ""
+    stand_in: str = ""
 
     @property
     def typical_ms(self) -> float:
@@ -88,6 +91,11 @@ def judge(candidate: Candidate, acceptance: Acceptance, metric: str = "accuracy"
     findings = [_judge_drop(candidate.difference, acceptance.max_drop, metric)]
     if acceptance.min_agreement is not None:
         findings.append(_judge_agreement(candidate.agreement, acceptance.min_agreement))
+    if candidate.stand_in:
+        words = "; ".join(finding.text for finding in findings)
+        return Judgement(
+            candidate.name, "not measured", f"compiled, but not measured; {candidate.stand_in}: {words}"
+        )
     if acceptance.min_speedup is not None:
         findings += _judge_speed(candidate.speedup, acceptance.min_speedup)
     verdicts = {finding.verdict for finding in findings}

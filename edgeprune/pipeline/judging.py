@@ -6,23 +6,18 @@ needs no new measurement.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from edgeprune.measurement import statistics
-from edgeprune.measurement.latency import Timings
-from edgeprune.measurement.verdict import Candidate, Judgement, judge_target
-from edgeprune.pipeline.planning import TargetPlan
-from edgeprune.recipe.schema import Length, Measurement, RecipeShell
-from edgeprune.report.model import DeviceRow, Fusions, Interval, LatencyRow, Quality, TargetRow, VariantRow
+from edgeprune.measurement.stand_in import STAND_IN
+from edgeprune.measurement.verdict import Candidate, Judgement, judge, judge_target
+from edgeprune.pipeline.ablating import ablation
+from edgeprune.pipeline.measured import Measured, candidate, latency_rows, open_measured, reported
+from edgeprune.pipeline.targeting import TargetPlan
+from edgeprune.recipe.schema import RecipeShell
+from edgeprune.report.model import DeviceRow, Fusions, Quality, TargetRow, VariantRow
 from edgeprune.runner.cpu import usable_cores
-from edgeprune.stages.measure import ORIGINAL, timing_name
+from edgeprune.stages.answering import DENSE, ORIGINAL, dense_name
 
 if TYPE_CHECKING:
     from edgeprune.pipeline.store import Artifact
@@ -30,15 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["device_row", "target_row"]
 
-
-@dataclass(frozen=True)
-class _Measured:
-    """What one `measure` artifact holds, opened."""
-
-    models: dict[str, dict[str, Any]]
-    labels: npt.NDArray[np.int64]
-    answers: dict[str, npt.NDArray[np.int64]]
-    timings: Timings
+_DENSE = "the same variant of the original, not compressed: for comparison, no candidate"
 
 
 def target_row(
@@ -53,28 +40,52 @@ def target_row(
         machine: The processor that measured.
     """
     compiled = {name: artifacts[node] for name, node in plan.compiled.items()}
-    measured = _open(artifacts[plan.measure].path, shell.measurement) if plan.measure else None
-    candidates = [_candidate(name, measured, shell) for name in compiled]
+    counterparts = {
+        dense_name(name): artifacts[node]
+        for name, node in plan.dense.items()
+        if node in artifacts and node != plan.compiled[name]
+    }
+    found = plan.measure or plan.answer
+    measured = open_measured(artifacts[found].path, shell.measurement.lengths) if found else None
+    stand_in = STAND_IN if plan.answer else ""
+    candidates = [candidate(name, measured, shell, stand_in) for name in compiled]
     candidates += [Candidate(f"{row.backend}/{row.variant}", refused=row.reason) for row in plan.refusals]
     judged = judge_target(candidates, shell.acceptance, shell.task.metric)
-    rows = [_original_row(artifacts, measured, shell)] if measured else []
-    by_name = {candidate.name: candidate for candidate in candidates}
-    rows += [
-        _variant_row(by_name[judgement.name], judgement, compiled, measured, shell)
-        for judgement in judged.variants
+    rows = [
+        _judged(_variant_row(item, compiled, measured, shell), judgement)
+        for item, judgement in zip(candidates, judged.variants, strict=True)
     ]
+    dense, accepted = _dense_rows(counterparts, measured, shell, stand_in)
+    accepted |= {row.name for row in rows if row.status == "accepted"}
+    made = [row for row in rows if row.name in compiled]
     threads = plan.target.device.threads or usable_cores(machine)
     return TargetRow(
         name=plan.target.name,
         description=plan.target.description,
         architecture=plan.target.architecture,
         verdict=judged.verdict,
-        reason=judged.reason if measured else plan.unmeasured,
-        measured=measured is not None,
+        reason=judged.reason if plan.measure else plan.unmeasured,
+        measured=plan.measure is not None,
         chosen=judged.chosen,
-        device=device_row(machine, threads) if measured else None,
-        variants=rows,
+        device=device_row(machine, threads) if plan.measure else None,
+        variants=[*([_original_row(artifacts, measured, shell)] if measured else []), *rows],
+        dense=dense,
+        ablation=ablation(plan, made, dense, accepted, measured, shell),
     )
+
+
+def _dense_rows(
+    counterparts: Mapping[str, Artifact], measured: Measured | None, shell: RecipeShell, stand_in: str
+) -> tuple[list[VariantRow], set[str]]:
+    """Rows of the dense counterparts, and the names of those that would be accepted."""
+    rows, accepted = [], set()
+    for name in counterparts:
+        item = candidate(name, measured, shell, stand_in)
+        if judge(item, shell.acceptance, shell.task.metric).status == "accepted":
+            accepted.add(name)
+        row = _variant_row(item, counterparts, measured, shell)
+        rows.append(row.model_copy(update={"status": "reference", "reason": _DENSE}))
+    return rows, accepted
 
 
 def device_row(machine: Cpu, threads: int) -> DeviceRow:
@@ -89,128 +100,68 @@ def device_row(machine: Cpu, threads: int) -> DeviceRow:
     )
 
 
-def _open(path: Path, protocol: Measurement) -> _Measured:
-    models = json.loads((path / "measured.json").read_text(encoding="utf-8"))
-    with np.load(path / "logits.npz") as logits:
-        labels = logits["labels"]
-        answers = {name: logits[name].argmax(axis=1) for name in models}
-    with np.load(path / "nanoseconds.npz") as calls:
-        nanoseconds = {
-            name: {length: calls[timing_name(name, length)] for length in protocol.lengths} for name in models
-        }
-    return _Measured(models, labels, answers, Timings(nanoseconds))
-
-
-def _candidate(name: str, measured: _Measured | None, shell: RecipeShell) -> Candidate:
-    if measured is None:
-        return Candidate(name)
-    confidence = shell.acceptance.confidence
-    original, answers = measured.answers[ORIGINAL], measured.answers[name]
-    if shell.task.metric == "accuracy":
-        difference = statistics.accuracy_difference(measured.labels, original, answers, confidence)
-    else:
-        classes = len(shell.task.label_names)
-        metric = shell.task.metric
-        difference = statistics.metric_difference(
-            metric, measured.labels, original, answers, confidence, classes=classes
-        )
-    lengths = shell.measurement.lengths
-    return Candidate(
-        name,
-        difference=difference,
-        agreement=statistics.agreement(original, answers, confidence),
-        median_ms={length: measured.timings.summary(name, length).p50_ms for length in lengths},
-        speedup={length: _speedup(measured, ORIGINAL, name, length, confidence) for length in lengths},
-    )
-
-
-def _speedup(
-    measured: _Measured, reference: str, name: str, length: Length, confidence: float
-) -> statistics.Interval:
-    calls = measured.timings.nanoseconds
-    return statistics.ratio_of_medians(calls[reference][length], calls[name][length], confidence)
-
-
-def _latency(measured: _Measured, name: str, shell: RecipeShell) -> list[LatencyRow]:
-    """Latency at every length, with speed-ups against the original and the same backend in FP32."""
-    backend = name.partition("/")[0]
-    plain = f"{backend}/fp32"
-    rows = []
-    for length in shell.measurement.lengths:
-        against: dict[str, Interval | None] = {}
-        for reference in (ORIGINAL, plain):
-            if name not in (reference, ORIGINAL) and reference in measured.models:
-                ratio = _speedup(measured, reference, name, length, shell.acceptance.confidence)
-                against[reference] = Interval(**asdict(ratio))
-        rows.append(
-            LatencyRow(
-                length=length,
-                batch=shell.measurement.batch,
-                speedup_original=against.get(ORIGINAL),
-                speedup_fp32=against.get(plain),
-                **asdict(measured.timings.summary(name, length)),
-            )
-        )
-    return rows
-
-
-def _original_row(artifacts: Mapping[str, Artifact], measured: _Measured, shell: RecipeShell) -> VariantRow:
+def _original_row(artifacts: Mapping[str, Artifact], measured: Measured, shell: RecipeShell) -> VariantRow:
     facts = measured.models[ORIGINAL]
     trained = next(item for item in artifacts.values() if "model.safetensors" in item.files)
     return VariantRow(
         name="original",
         backend="pytorch",
         precision="fp32",
-        executed=facts["executed"],
+        executed=facts.get("executed", ""),
         status="reference",
         reason="the dense fine-tuned model that every variant is judged against",
         quality=Quality(**facts["quality"]),
-        latency=_latency(measured, ORIGINAL, shell),
+        latency=latency_rows(measured, ORIGINAL, shell),
         file_bytes=trained.files["model.safetensors"]["size"],
-        load_seconds=facts["load_seconds"],
-        peak_memory_bytes=facts["peak_memory_bytes"],
+        load_seconds=facts.get("load_seconds"),
+        peak_memory_bytes=facts.get("peak_memory_bytes"),
     )
 
 
 def _variant_row(
-    candidate: Candidate,
-    judgement: Judgement,
+    item: Candidate,
     compiled: Mapping[str, Artifact],
-    measured: _Measured | None,
+    measured: Measured | None,
     shell: RecipeShell,
 ) -> VariantRow:
-    backend, _, precision = candidate.name.partition("/")
+    """What was found of one compiled model, not judged yet."""
+    prefix, _, precision = item.name.rpartition("/")
     row: dict[str, Any] = {}
-    if candidate.name in compiled:
-        record = compiled[candidate.name].record
+    if item.name in compiled:
+        record = compiled[item.name].record
         row |= {
             "file_bytes": record["file_bytes"],
             "notes": record["notes"],
             "executed": record["executed"] or "",
             "fusions": _fusions(record),
         }
-    if measured and candidate.name in measured.models:
-        facts = measured.models[candidate.name]
-        assert candidate.difference is not None
-        assert candidate.agreement is not None
+    if measured and item.name in measured.models:
+        facts = measured.models[item.name]
+        assert item.difference is not None
+        assert item.agreement is not None
         row |= {
-            "executed": facts["executed"],
+            "executed": facts.get("executed", row["executed"]),
+            "stand_in": item.stand_in,
             "quality": Quality(**facts["quality"]),
-            "difference_points": Interval(**asdict(candidate.difference)),
-            "agreement": candidate.agreement.estimate,
-            "latency": _latency(measured, candidate.name, shell),
-            "load_seconds": facts["load_seconds"],
-            "peak_memory_bytes": facts["peak_memory_bytes"],
+            "difference_points": reported(item.difference),
+            "agreement": item.agreement.estimate,
+            "latency": latency_rows(measured, item.name, shell),
+            "load_seconds": facts.get("load_seconds"),
+            "peak_memory_bytes": facts.get("peak_memory_bytes"),
         }
     return VariantRow(
-        name=candidate.name,
-        backend=backend,
+        name=item.name,
+        backend=prefix.removeprefix(f"{DENSE}/"),
         precision=precision,
-        status=judgement.status,
-        reason=judgement.reason,
-        chosen=judgement.chosen,
+        status="not measured",
+        reason="",
         **row,
     )
+
+
+def _judged(row: VariantRow, judgement: Judgement) -> VariantRow:
+    verdict = {"status": judgement.status, "reason": judgement.reason, "chosen": judgement.chosen}
+    return row.model_copy(update=verdict)
 
 
 def _fusions(record: Mapping[str, Any]) -> Fusions | None:

@@ -45,14 +45,23 @@ class Maker:
     def make_all(self) -> None:
         """Find or make every node's artifact, in the plan's order.
 
+        An optional node that fails is noted and has no artifact, nor has any optional node that needs it;
+        other nodes are made without it.
+
         Raises:
             RecipeError: A stage found the data or its body at odds with the recipe; with file and line.
             EdgepruneError: Any other failure: names the node, what completed and what to do next.
         """
         for index, node in enumerate(self._plan.nodes):
+            missing = [kind for kind, source in node.inputs.items() if source not in self.made]
+            if missing and node.optional:
+                continue
             try:
-                self.made[node.id] = self._find_or_make(node, index)
+                self.made[node.id] = self._find_or_make(node.without(missing) if missing else node, index)
             except BaseException as error:
+                if node.optional and isinstance(error, Exception):
+                    self._note(node, f"left out, as nothing that ships needs it: {_message(error)}")
+                    continue
                 self._log("run_failed", id=node.id, message=str(error) or type(error).__name__)
                 if isinstance(error, RecipeError):
                     problems = [problem.below(node.place) for problem in error.problems]
@@ -128,6 +137,12 @@ def _ensure(node: Node, output: Path) -> None:
             f"stage {node.stage.name!r} did not write {', '.join(missing)}",
             hint="this is a bug in the stage: it must fill `work.output`",
         )
+
+
+def _message(error: Exception) -> str:
+    """What happened, on one line."""
+    text = error.message if isinstance(error, EdgepruneError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
 
 
 def _named(error: Exception, node: Node, completed: list[str]) -> EdgepruneError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +15,7 @@ from edgeprune.pipeline.running import PartialResult, load, plan
 from edgeprune.pipeline.store import ArtifactStore
 from edgeprune.recipe.document import read_document
 from edgeprune.recipe.loading import recipe_schema, shipped, target_schema
+from edgeprune.stages.answering import DENSE
 
 __all__ = ["list_shipped", "schema", "show", "show_made"]
 
@@ -32,17 +34,14 @@ def _text(full: Plan, store: ArtifactStore) -> list[str]:
         asset = full.assets[role]
         state = f"here, from {asset.uri}" if asset else f"to fetch, from the first of: {', '.join(sources)}"
         lines.append(f"  {role:<11} {state}")
-    lines += ["", "Steps"]
-    width = max(len(node.id) for node in full.nodes)
-    for number, node in enumerate(full.nodes, 1):
-        lines.append(f"  {number:>2}  {node.id:<{width}}  {_state(node, store)}")
-        needs = [*node.assets.values(), *dict.fromkeys(node.inputs.values())]
-        writes = f"writes {', '.join(node.stage.ensures)}" if node.stage.ensures else ""
-        lines.append(f"      {'':<{width}}  needs {', '.join(needs)}; {writes}".rstrip("; "))
-    lines += ["", "Targets"]
+    lines += ["", "Steps", *_steps(full, store), "", "Targets"]
     for item in full.targets:
         lines.append(f"  {item.target.name}: {item.target.description}")
         lines.append(f"      variants: {', '.join(item.compiled)}")
+        if item.compressed and item.dense:
+            lines.append(
+                "      beside them, for comparison: the original, not compressed, as the same variants"
+            )
         lines += [f"      refused: {row.backend}/{row.variant}: {row.reason}" for row in item.refusals]
         if item.unmeasured:
             lines.append(f"      not measured: {item.unmeasured}")
@@ -53,6 +52,53 @@ def _text(full: Plan, store: ArtifactStore) -> list[str]:
         limits.append(f"at least {shell.acceptance.min_speedup:g}× as fast as the original")
     lines += ["", f"Acceptance: {', '.join(limits)}, at {shell.acceptance.confidence * 100:g} % confidence"]
     return [*lines, *(f"Warning: {text}" for text in full.warnings)]
+
+
+def _steps(full: Plan, store: ArtifactStore) -> list[str]:
+    """Two lines a step; the dense counterparts of one target are one step of three lines."""
+    groups = [_titled(list(nodes)) for _, nodes in groupby(full.nodes, lambda node: _title(node.id))]
+    width = max(len(title) for title, _ in groups)
+    counts = accumulate(len(nodes) for _, nodes in groups)
+    numbers = [_numbers(last - len(nodes) + 1, last) for last, (_, nodes) in zip(counts, groups, strict=True)]
+    margin = max(2, *map(len, numbers))
+    lines = []
+    for number, (title, nodes) in zip(numbers, groups, strict=True):
+        lines.append(f"  {number:>{margin}}  {title:<{width}}  {_states(nodes, store)}")
+        indent = " " * (margin + width + 6)
+        if len(nodes) > 1:
+            lines.append(f"{indent}{', '.join(node.id.removeprefix(title.rstrip('…')) for node in nodes)}")
+        lines.append(f"{indent}{_needs_and_writes(nodes)}")
+    return lines
+
+
+def _titled(nodes: list[Node]) -> tuple[str, list[Node]]:
+    return (_title(nodes[0].id) if len(nodes) > 1 else nodes[0].id), nodes
+
+
+def _title(step: str) -> str:
+    """The id of a step, or what it shares with those that it is shown with."""
+    target, dense, _ = step.partition(f"/{DENSE}/")
+    return f"{target}{dense}…" if dense else step
+
+
+def _numbers(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}–{last}"
+
+
+def _needs_and_writes(nodes: Sequence[Node]) -> str:
+    needs = [name for node in nodes for name in (*node.assets.values(), *map(_title, node.inputs.values()))]
+    ensures = dict.fromkeys(name for node in nodes for name in node.stage.ensures)
+    writes = f"writes {', '.join(ensures)}" if ensures else ""
+    return f"needs {', '.join(dict.fromkeys(needs))}; {writes}".rstrip("; ")
+
+
+def _states(nodes: Sequence[Node], store: ArtifactStore) -> str:
+    """The state of a step; of several, how many are in which."""
+    states = [_state(node, store) for node in nodes]
+    if len(states) == 1:
+        return states[0]
+    cached = sum(state.startswith("cached") for state in states)
+    return f"{cached} of {len(states)} cached" if cached else f"{len(states)} {states[0]}"
 
 
 def _state(node: Node, store: ArtifactStore) -> str:

@@ -6,25 +6,24 @@ against what the stages before it provide.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgeprune import stages
 from edgeprune.assets import Asset, Kind
-from edgeprune.errors import RecipeError, UnsupportedError
+from edgeprune.errors import RecipeError
 from edgeprune.pipeline.checking import chain_problems, length_problems, target_problems
 from edgeprune.pipeline.keys import code_hash, digest, library_versions
+from edgeprune.pipeline.targeting import Refusal, TargetPlan, plan_target, why_unmeasured
 from edgeprune.pipeline.warning import pattern_warnings
 from edgeprune.recipe.document import KeyPath
 from edgeprune.recipe.loading import Recipe
 from edgeprune.recipe.schema import Section, Target
 from edgeprune.stages.contract import Stage
 
-if TYPE_CHECKING:
-    from edgeprune.runner.cpu import Cpu
-
 __all__ = [
+    "Builder",
     "Node",
     "Plan",
     "Refusal",
@@ -49,6 +48,7 @@ class Node:
         ingredients: What the key is the hash of.
         sections: The recipe sections that the stage reads, as objects.
         place: Where its body stands in the recipe; empty for a step that the plan adds.
+        optional: Nothing that ships is made from it: a run goes on without it when it fails.
     """
 
     id: str
@@ -60,34 +60,15 @@ class Node:
     ingredients: dict[str, Any]
     sections: Mapping[str, Any]
     place: KeyPath = ()
+    optional: bool = False
 
-
-@dataclass(frozen=True)
-class Refusal:
-    """A variant that this machine or runtime cannot make, and why."""
-
-    backend: str
-    variant: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class TargetPlan:
-    """What happens for one target.
-
-    Attributes:
-        target: The target.
-        compiled: Ids of the nodes that compile its variants, by ``backend/variant``.
-        measure: Id of the node that measures it, or None with the reason in `unmeasured`.
-        unmeasured: Why it is not measured here; empty when it is.
-        refusals: Variants that are not compiled.
-    """
-
-    target: Target
-    compiled: Mapping[str, str]
-    measure: str | None
-    unmeasured: str
-    refusals: tuple[Refusal, ...]
+    def without(self, kinds: Collection[str]) -> Node:
+        """The same step, less some of its inputs; another artifact, so with another key."""
+        left = {kind: source for kind, source in self.inputs.items() if kind not in kinds}
+        parents = {kind: key for kind, key in self.ingredients["inputs"].items() if kind in left}
+        ingredients = {**self.ingredients, "inputs": parents}
+        key = None if self.key is None else digest(ingredients)
+        return replace(self, inputs=left, ingredients=ingredients, key=key)
 
 
 @dataclass(frozen=True)
@@ -120,15 +101,23 @@ def asset_sources(recipe: Recipe) -> dict[str, tuple[list[str], Kind]]:
     return sources
 
 
-class _Builder:
-    """Collects nodes while a plan is made."""
+class Builder:
+    """Collects nodes while a plan is made.
+
+    Attributes:
+        recipe: The recipe.
+        targets: Its targets.
+        assets: Role to asset, as for `make_plan`.
+        nodes: The nodes so far, by id.
+        provided: Artifact kind to the id of the last node that provides it.
+    """
 
     def __init__(self, recipe: Recipe, targets: Sequence[Target], assets: Mapping[str, Asset | None]) -> None:
         self.recipe = recipe
         self.targets = targets
         self.assets = assets
         self.nodes: dict[str, Node] = {}
-        self.provided: dict[str, str] = {}  # artifact kind -> id of the last node that provides it
+        self.provided: dict[str, str] = {}
 
     def add(
         self,
@@ -138,8 +127,20 @@ class _Builder:
         name: str,
         inputs: Mapping[str, str] | None = None,
         place: KeyPath = (),
+        like: str = "",
+        optional: bool = False,
     ) -> Node:
-        """Add a node; its inputs are what its stage requires, unless they are given."""
+        """Add a node.
+
+        Args:
+            stage: What it does.
+            config: Its body.
+            name: Its id.
+            inputs: Artifact kind to node; left out: what its stage requires, of the chain so far.
+            place: Where its body stands in the recipe.
+            like: Id of the node whose models it uses; left out: its own.
+            optional: See `Node`; what it provides is not taken by the nodes after it.
+        """
         try:
             config = stage.resolve(stage.fit(config, self.targets))
         except RecipeError as error:
@@ -149,7 +150,8 @@ class _Builder:
             {kind: self.provided[kind] for kind in stage.needs(config)} if inputs is None else dict(inputs)
         )
         sections = {path: self._section(path) for path in stage.reads}
-        roles = {role: role for role in stage.assets} | {key: f"{name}.{key}" for key in stage.models(config)}
+        models = {key: f"{like or name}.{key}" for key in stage.models(config)}
+        roles = {role: role for role in stage.assets} | models
         roles = {role: known for role, known in roles.items() if known in self.assets}
         found = {role: self.assets[known] for role, known in roles.items()}
         hashes = {role: _identity(asset) if asset else None for role, asset in found.items()}
@@ -166,9 +168,10 @@ class _Builder:
         }
         known = None not in hashes.values() and None not in parents.values()
         key = digest(ingredients) if known else None
-        node = Node(name, stage, config, wired, roles, key, ingredients, sections, place)
+        node = Node(name, stage, config, wired, roles, key, ingredients, sections, place, optional)
         self.nodes[name] = node
-        self.provided.update(dict.fromkeys(stage.provides, name))
+        if not optional:
+            self.provided.update(dict.fromkeys(stage.provides, name))
         return node
 
     def _section(self, path: str) -> Any:
@@ -213,12 +216,12 @@ def make_plan(recipe: Recipe, targets: Sequence[Target], assets: Mapping[str, As
     problems = [*chain_problems(recipe), *target_problems(targets), *length_problems(recipe, assets)]
     if problems:
         raise recipe.error(problems)
-    builder = _Builder(recipe, targets, assets)
+    builder = Builder(recipe, targets, assets)
     prepare = stages.get("prepare")
     builder.add(prepare, prepare.config(), name="prepare")
     for name, entry in zip(_names(recipe), recipe.stages, strict=True):
         builder.add(stages.get(entry.name), entry.config, name=name, place=entry.key)
-    plans = [_plan_target(target, builder) for target in targets]
+    plans = [plan_target(target, builder) for target in targets]
     nodes = tuple(builder.nodes.values())
     return Plan(recipe, nodes, tuple(plans), dict(assets), pattern_warnings(nodes, targets))
 
@@ -228,82 +231,3 @@ def _names(recipe: Recipe) -> list[str]:
     listed = [entry.name for entry in recipe.stages]
     counts = [listed[: place + 1].count(name) for place, name in enumerate(listed)]
     return [name if count == 1 else f"{name}-{count}" for name, count in zip(listed, counts, strict=True)]
-
-
-def _plan_target(target: Target, builder: _Builder) -> TargetPlan:
-    """One compile node per variant that can be compiled here, and a node that measures them together."""
-    from edgeprune.runner.cpu import describe
-
-    machine = describe()
-    unmeasured = why_unmeasured(target, machine.architecture)
-    compiled, refusals = _add_compile_nodes(target, builder, [] if unmeasured else list(machine.features))
-    if not compiled:
-        reasons = "; ".join(f"{item.backend}/{item.variant}: {item.reason}" for item in refusals)
-        raise UnsupportedError(
-            f"target {target.name!r}: nothing that it lists can be compiled here ({reasons})",
-            hint="`edgeprune doctor` says what is missing",
-        )
-    measure = None if unmeasured else _add_measure_node(target, builder, compiled, machine)
-    return TargetPlan(target, compiled, measure, unmeasured, tuple(refusals))
-
-
-def _add_compile_nodes(
-    target: Target, builder: _Builder, features: list[str]
-) -> tuple[dict[str, str], list[Refusal]]:
-    """Ids of the compile nodes by ``backend/variant``, and the variants that cannot be had."""
-    from edgeprune import backends
-    from edgeprune.stages.compile import for_target
-
-    stage = stages.get("compile")
-    compiled: dict[str, str] = {}
-    refusals: list[Refusal] = []
-    for entry in target.backends:
-        row = _with_libraries(stage, backends.BACKENDS[entry.backend].distributions)
-        for variant in entry.variants:
-            source = "quantized" if backends.dialect(entry.backend, variant) else "onnx"
-            reason = backends.check(entry.backend, variant, target)
-            if source not in builder.provided:
-                reason = "it is made from a quantized model, and the recipe has no `quantize`"
-            if reason is not None:
-                refusals.append(Refusal(entry.backend, variant, reason))
-                continue
-            name = f"compile {target.name}/{entry.backend}/{variant}"
-            body = for_target(target, entry.backend, variant, features)
-            inputs = {source: builder.provided[source]}
-            compiled[f"{entry.backend}/{variant}"] = builder.add(row, body, name=name, inputs=inputs).id
-    return compiled, refusals
-
-
-def _add_measure_node(target: Target, builder: _Builder, compiled: Mapping[str, str], machine: Cpu) -> str:
-    """Id of the node that measures all compiled variants beside the original."""
-    from edgeprune import backends
-    from edgeprune.runner.cpu import usable_cores
-    from edgeprune.stages.measure import MeasureConfig
-
-    stage = stages.get("measure")
-    body = MeasureConfig(
-        target=target.name,
-        threads=target.device.threads or usable_cores(machine),
-        cpu=machine.model,
-        features=list(machine.features),
-        variants=list(compiled),
-    )
-    inputs = {kind: builder.provided[kind] for kind in stage.requires}
-    inputs |= {f"compiled/{variant}": name for variant, name in compiled.items()}
-    libraries = {name for entry in target.backends for name in backends.BACKENDS[entry.backend].distributions}
-    row = _with_libraries(stage, tuple(sorted(libraries)))
-    return builder.add(row, body, name=f"measure {target.name}", inputs=inputs).id
-
-
-def _with_libraries(stage: Stage, names: tuple[str, ...]) -> Stage:
-    """The stage with a backend's own libraries in its key."""
-    return replace(stage, libraries=tuple(dict.fromkeys((*stage.libraries, *names))))
-
-
-def why_unmeasured(target: Target, architecture: str) -> str:
-    """Why a target cannot be measured on a machine of that architecture; empty when it can."""
-    if target.device.kind == "none":
-        return "no device is configured for it: compiled, not measured"
-    if target.architecture != architecture:
-        return f"this machine is {architecture}, the target is {target.architecture}: compiled, not measured"
-    return ""

@@ -184,13 +184,19 @@ def _make(
 
 
 def _cut(plan: Plan, step: str) -> Plan:
-    """The plan up to and with one node, without targets: what they measure is not made."""
+    """The plan up to and with one node, without targets: what they measure is not made.
+
+    A run that is to stop at an optional node is for that node, so no node may be left out then.
+    """
     steps = [node.id for node in plan.nodes]
     if step not in steps:
         raise UsageError(
             f"the plan of {plan.recipe.path} has no step {step!r}", hint=f"its steps are: {', '.join(steps)}"
         )
-    return replace(plan, nodes=plan.nodes[: steps.index(step) + 1], targets=())
+    nodes = plan.nodes[: steps.index(step) + 1]
+    if nodes[-1].optional:
+        nodes = tuple(replace(node, optional=False) for node in nodes)
+    return replace(plan, nodes=nodes, targets=())
 
 
 def require_acceptance(report: Report) -> None:

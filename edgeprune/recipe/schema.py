@@ -189,6 +189,11 @@ class Measurement(Section):
     )
     calls: int = Field(200, ge=20, le=100_000, description="Timed calls per model and length.")
     warmup: int = Field(10, ge=1, description="Untimed calls before the first timed one.")
+    ablation: bool = Field(
+        True,
+        description="Compile and measure the original too, as it is without compression, to show what each "
+        "step brought.",
+    )
 
 
 class RecipeShell(Section):

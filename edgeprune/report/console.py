@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeprune.report import content, tables
+from edgeprune.report import ablations, content, tables
 from edgeprune.report.formatting import minutes, moment, plain, short_hash, to_ascii
 from edgeprune.report.model import Report, TargetRow
 from edgeprune.report.stage_texts import stage_texts
@@ -132,6 +132,22 @@ class _Writer:
             yield Text()
             yield self._text(f"{group.length} ({group.calls})", "bold")
             yield self._latency(group)
+        yield from self._ablation(target)
+
+    def _ablation(self, target: TargetRow) -> Iterator[RenderableType]:
+        introduction = ablations.introduction(target)
+        if not introduction:
+            return
+        yield Text()
+        yield self._text(ablations.HEADING, "bold")
+        yield self._text(introduction, "italic")
+        for steps in ablations.steps_by_backend(target, self._report.metric):
+            yield Text()
+            yield self._text(steps.backend, "bold")
+            yield self._small_table(steps.grid)
+            if steps.facts:
+                yield Text()
+                yield self._facts(steps.facts)
 
     def _candidates(self, target: TargetRow) -> RenderableType:
         table = self._table(
@@ -208,12 +224,18 @@ class _Writer:
         for section in stage_texts(self._report):
             yield self._heading(section.heading)
             if section.table is not None:
-                table = self._table([(name, index > 0) for index, name in enumerate(section.table.heads)])
-                for name, cells in section.table.rows:
-                    table.add_row(*(self._text(cell) for cell in (name, *cells)))
-                yield table
+                yield self._small_table(section.table)
                 yield Text()
-            yield self._grid([(self._text(name, "dim"), self._text(value)) for name, value in section.facts])
+            yield self._facts(section.facts)
+
+    def _small_table(self, grid: tables.Grid) -> Table:
+        table = self._table([(name, index > 0) for index, name in enumerate(grid.heads)])
+        for name, cells in grid.rows:
+            table.add_row(*(self._text(cell) for cell in (name, *cells)))
+        return table
+
+    def _facts(self, facts: Sequence[tuple[str, str]]) -> Table:
+        return self._grid([(self._text(name, "dim"), self._text(value)) for name, value in facts])
 
     def _stages(self) -> Iterator[RenderableType]:
         yield self._heading("Stages")

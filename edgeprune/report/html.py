@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from edgeprune.report import content, formatting, plot, tables
+from edgeprune.report import ablations, content, formatting, plot, tables
 from edgeprune.report.model import Report, StageRow, TargetRow
 from edgeprune.report.stage_sections import shown_in_sections, stage_sections
 
@@ -52,6 +52,7 @@ def render(report: Report) -> str:
         report=report,
         content=content,
         tables=tables,
+        ablations=ablations,
         format=formatting,
         drawings=drawings,
         sections=stage_sections(report),

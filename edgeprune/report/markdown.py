@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from edgeprune.report import content, tables
+from edgeprune.report import ablations, content, tables
 from edgeprune.report.formatting import MISSING, minutes, moment, plain, short_hash, size
 from edgeprune.report.model import AssetRow, Report, TargetRow
 from edgeprune.report.stage_texts import stage_texts
@@ -92,6 +92,19 @@ def _target(report: Report, target: TargetRow) -> Iterator[str]:
         for group in groups:
             yield f"**{group.length}** ({group.calls})"
             yield _latency(group)
+    yield from _ablation(target, report.metric)
+
+
+def _ablation(target: TargetRow, metric: str) -> Iterator[str]:
+    introduction = ablations.introduction(target)
+    if not introduction:
+        return
+    yield f"### {ablations.HEADING}"
+    yield escape(introduction)
+    for steps in ablations.steps_by_backend(target, metric):
+        yield f"**{escape(steps.backend)}**"
+        yield _small_table(steps.grid)
+        yield "\n".join(f"- {escape(name)}: {escape(value)}" for name, value in steps.facts)
 
 
 def _candidates(report: Report, target: TargetRow) -> str:
@@ -150,11 +163,15 @@ def _sections(report: Report) -> Iterator[str]:
     for section in stage_texts(report):
         yield f"## {escape(section.heading)}"
         if section.table is not None:
-            heads = tuple(head[:1].upper() + head[1:] for head in section.table.heads)
-            yield _table(heads, ((name, *map(escape, cells)) for name, cells in section.table.rows))
+            yield _small_table(section.table)
         if section.facts:
             rows = ((escape(name), escape(value)) for name, value in section.facts)
             yield _table(("What", "Value"), rows, text_columns=2)
+
+
+def _small_table(grid: tables.Grid) -> str:
+    heads = tuple(head[:1].upper() + head[1:] for head in grid.heads)
+    return _table(heads, ((escape(name), *map(escape, cells)) for name, cells in grid.rows))
 
 
 def _stages(report: Report) -> str:

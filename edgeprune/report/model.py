@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "SCHEMA",
+    "Ablation",
+    "AblationRow",
     "AssetRow",
     "DataSummary",
     "DeviceRow",
     "Fusions",
+    "Gain",
     "Interval",
     "LatencyRow",
     "Note",
@@ -96,13 +99,16 @@ class Fusions(Row):
 class VariantRow(Row):
     """One compiled candidate (or the original itself, `backend="pytorch"`), with why it won or lost.
 
-    `precision` is what was asked for; `executed` is what the runtime says it runs.
+    `precision` is what was asked for; `executed` is what the runtime says it runs. `stand_in` says what
+    answered in its place where its device is not here; its quality, difference and agreement are then those
+    of the stand-in, and it has no latency.
     """
 
     name: str
     backend: str
     precision: str
     executed: str = ""
+    stand_in: str = Field(default="", description="What answered in its place; empty: nothing did.")
     fusions: Fusions | None = Field(default=None, description="None: not looked into.")
     status: Literal["reference", "accepted", "rejected", "inconclusive", "refused", "not measured"]
     reason: str
@@ -133,8 +139,55 @@ class DeviceRow(Row):
     emulated: bool = False
 
 
+class Gain(Row):
+    """How many times faster than the dense model in full precision, at one input length.
+
+    A ratio of medians measured interleaved in one process. Faster is what has its whole interval above 1.
+    """
+
+    length: int | Literal["real"]
+    speedup: Interval
+
+    @property
+    def faster(self) -> bool:
+        """Whether the measurement shows that it is faster."""
+        return self.speedup.low > 1
+
+
+class AblationRow(Row):
+    """One step of the way from the dense model in full precision to the compressed one in INT8.
+
+    `variant` is the name of the row in `TargetRow.dense` or, if there is none, in `TargetRow.variants`.
+    Of several INT8 variants of a backend, one stands for all, and `picked` says why it does.
+    """
+
+    backend: str
+    compressed: bool
+    precision: str
+    variant: str
+    picked: str = ""
+    gains: list[Gain] = Field(default_factory=list, description="Empty for the model that all are against.")
+
+
+class Ablation(Row):
+    """What compression and INT8 each brought to a target.
+
+    `compressed`: whether any candidate is made from something else than the original as it is; otherwise the
+    candidates are the dense models. `missing`: why there is nothing to compare with; empty when there is.
+    """
+
+    compressed: bool
+    missing: str = ""
+    rows: list[AblationRow] = Field(default_factory=list)
+
+
 class TargetRow(Row):
-    """One target: may it ship, what was chosen, and every candidate. The original comes first."""
+    """One target: may it ship, what was chosen, and every candidate. The original comes first.
+
+    `dense` has the counterparts of the candidates that are made from the original as it is, not compressed.
+    They are measured for comparison, with no verdict of their own. `ablation` is None in reports that were
+    written before there was one.
+    """
 
     name: str
     description: str
@@ -145,6 +198,18 @@ class TargetRow(Row):
     chosen: str | None = None
     device: DeviceRow | None = None
     variants: list[VariantRow]
+    dense: list[VariantRow] = Field(default_factory=list)
+    ablation: Ablation | None = None
+
+    @model_validator(mode="after")
+    def _steps_have_rows(self) -> TargetRow:
+        known = {row.name for row in (*self.variants, *self.dense)}
+        unknown = (
+            [row.variant for row in self.ablation.rows if row.variant not in known] if self.ablation else []
+        )
+        if unknown:
+            raise ValueError(f"`ablation` names rows that are not there: {', '.join(unknown)}")
+        return self
 
 
 class StageRow(Row):

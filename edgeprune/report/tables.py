@@ -125,10 +125,12 @@ def _candidate(variant: VariantRow, metric: str) -> CandidateCells:
 
 
 def _runs(variant: VariantRow) -> str:
-    """What the name does not say: backend and precision, and what the runtime says it runs."""
+    """What the name does not say: backend, precision, what the runtime says it runs, what answered for it."""
     asked = [plain(word) for word in (variant.backend, variant.precision) if word not in variant.name]
     if variant.executed and variant.executed != variant.precision:
         asked.append(f"runs as {plain(variant.executed)}")
+    if variant.stand_in:
+        asked.append(f"answered by {plain(variant.stand_in)}")
     return " ".join(asked)
 
 
@@ -148,6 +150,8 @@ def candidates_caption(report: Report, target: TargetRow) -> str:
     if not found or found[0].quality is None:
         return "Candidates; none was measured."
     text = f"Candidates on {count(found[0].quality.n)} validation examples."
+    for stand_in in dict.fromkeys(item.stand_in for item in found if item.stand_in):
+        text += f" A stand-in answered for them, {plain(stand_in)}: latency was not measured."
     intervals = [item.difference_points for item in found if item.difference_points is not None]
     if not intervals:
         return text

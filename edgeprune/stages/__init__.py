@@ -24,6 +24,7 @@ TABLE = {
     "quantize": "edgeprune.stages.quantize:QUANTIZE",
     "compile": "edgeprune.stages.compile:COMPILE",
     "measure": "edgeprune.stages.measure:MEASURE",
+    "answer": "edgeprune.stages.answer:ANSWER",
 }
 
 

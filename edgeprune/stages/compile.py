@@ -17,6 +17,8 @@ class CompileConfig(Section):
         target: The target, reduced to what this variant depends on.
         features: This machine's CPU features when the target is this machine; else empty.
         dialect: Form of the quantized model that it is compiled from; None: the exported one.
+        batch: Examples that are answered at once; None: nothing that is compiled depends on it.
+        compute_capability: The GPU in this machine, for what is built for it; else None.
     """
 
     backend: str
@@ -24,14 +26,35 @@ class CompileConfig(Section):
     target: Target
     features: list[str]
     dialect: str | None = None
+    batch: int | None = None
+    compute_capability: float | None = None
 
 
-def for_target(target: Target, backend: str, variant: str, features: list[str]) -> CompileConfig:
-    """The body for one variant; whatever else the target says does not change what is compiled."""
+def for_target(
+    target: Target, backend: str, variant: str, features: list[str], batch: int = 1
+) -> CompileConfig:
+    """The body for one variant; whatever else target and recipe say does not change what is compiled.
+
+    Args:
+        target: The target.
+        backend: Name of a backend.
+        variant: Precision.
+        features: Features of this machine's CPU where it is the target; else empty.
+        batch: Examples that are answered at once; goes into the body of engines only.
+    """
     from edgeprune import backends
+    from edgeprune.backends.nvidia_gpu import compute_capability
 
-    only, dialect = target.only(backend, variant), backends.dialect(backend, variant)
-    return CompileConfig(backend=backend, variant=variant, target=only, features=features, dialect=dialect)
+    engines = backends.BACKENDS[backend].accelerator
+    return CompileConfig(
+        backend=backend,
+        variant=variant,
+        target=target.only(backend, variant),
+        features=features,
+        dialect=backends.dialect(backend, variant),
+        batch=batch if engines else None,
+        compute_capability=compute_capability() if engines else None,
+    )
 
 
 def apply(work: Work) -> Outcome:
@@ -47,6 +70,7 @@ def apply(work: Work) -> Outcome:
         config.target,
         work.output,
         max_length=work.sections["model.max_length"],
+        batch=config.batch or 1,
     )
     record = {
         "file_bytes": compiled.file_bytes,

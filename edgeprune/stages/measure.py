@@ -1,5 +1,8 @@
 """`measure`: every variant of a target and the original, on the same examples, interleaved, on one device.
 
+Where the chain made something else of the original, what its variants would be without that is measured in
+the same run: their dense counterparts, which show what each step brought and are no candidates.
+
 Only raw results are kept here (logits per example, nanoseconds per call). Intervals and verdicts are
 made from them when the report is written, so that another acceptance needs no new measurement.
 """
@@ -7,29 +10,35 @@ made from them when the report is written, so that another acceptance needs no n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from edgeprune.errors import Problem, RecipeError
 from edgeprune.recipe.schema import Length, Measurement, Section
+from edgeprune.stages.answering import (
+    ORIGINAL,
+    answers,
+    dense_folders,
+    left_out,
+    reading_notes,
+    save_arrays,
+    scores,
+)
 from edgeprune.stages.contract import Outcome, Stage, Work
 
 if TYPE_CHECKING:
     from edgeprune.measurement.accuracy import Predictor
     from edgeprune.measurement.batches import Batch
     from edgeprune.measurement.reading import Reading
-    from edgeprune.tasks.examples import Examples
+    from edgeprune.runner.session import Session
 
 __all__ = ["MEASURE", "ORIGINAL", "MeasureConfig", "timing_name"]
 
-ORIGINAL = "original"
-
-Logits = npt.NDArray[np.float32]
 Progress = Callable[..., None]
 
 
@@ -42,6 +51,7 @@ class MeasureConfig(Section):
         cpu: Model of the processor; numbers from another one are other numbers.
         features: Its features.
         variants: ``backend/variant`` of every compiled candidate.
+        dense: ``backend/variant`` of every candidate with a dense counterpart of its own.
     """
 
     target: str
@@ -49,13 +59,13 @@ class MeasureConfig(Section):
     cpu: str
     features: list[str]
     variants: list[str]
+    dense: list[str] = Field(default_factory=list)
 
 
 def apply(work: Work) -> Outcome:
     """Measure accuracy, then latency, then load time and memory in fresh processes."""
     from edgeprune.measurement.pytorch import open_original
     from edgeprune.measurement.reading import read_texts
-    from edgeprune.runner.session import open_session
     from edgeprune.stages.quiet import quiet_libraries
     from edgeprune.tasks.examples import Examples
 
@@ -63,53 +73,56 @@ def apply(work: Work) -> Outcome:
     config: MeasureConfig = work.config
     protocol: Measurement = work.sections["measurement"]
     validation = Examples.load(work.inputs["data"] / "validation")
-    folders = {name: work.inputs[f"compiled/{name}"] for name in config.variants}
+    candidates = {name: work.inputs[f"compiled/{name}"] for name in config.variants}
+    folders = candidates | dense_folders(work, config.dense)
+    compared = folders.keys() - candidates.keys()
+    sessions, notes = _open(folders, config.threads, compared)
+    opened = {name: folders[name] for name in sessions}
     readings = read_texts(
-        {ORIGINAL: work.inputs["original"], **folders}, validation, work.sections["model.max_length"]
+        {ORIGINAL: work.inputs["original"], **opened}, validation, work.sections["model.max_length"]
     )
     original = open_original(work.inputs["original"], config.threads)
-    sessions = {name: open_session(folder, threads=config.threads) for name, folder in folders.items()}
     models: dict[str, Predictor] = {ORIGINAL: original, **sessions}
-    logits = _answers(models, readings, protocol.batch, work.progress)
+    logits, silent = answers(models, readings, protocol.batch, work.progress, compared)
+    models = {name: models[name] for name in logits}
+    readings = {name: readings[name] for name in logits}
     streams = {length: _streams(readings, length, protocol) for length in protocol.lengths}
     nanoseconds = _latency(models, streams, protocol, work.progress)
     executed = {ORIGINAL: original.executed}
-    executed |= {name: session.executed().summary for name, session in sessions.items()}
+    executed |= {name: sessions[name].executed().summary for name in logits if name in sessions}
 
     del models, sessions, original
     work.progress(text="load time and memory in fresh processes")
     longest = max(
         (batch for stream in streams.values() for batch in stream[ORIGINAL]), key=lambda batch: batch.ids.size
     )
-    fresh = _fresh(work.inputs["original"], folders, config.threads, longest)
-    _save(work.output / "logits.npz", {"labels": np.asarray(validation.labels), **logits})
-    _save(work.output / "nanoseconds.npz", nanoseconds)
+    fresh = _fresh(work.inputs["original"], candidates, config.threads, longest)
+    save_arrays(work.output / "logits.npz", {"labels": np.asarray(validation.labels), **logits})
+    save_arrays(work.output / "nanoseconds.npz", nanoseconds)
     record = {
-        name: {"executed": executed[name], **fresh[name], **_scores(values, validation)}
+        name: {"executed": executed[name], **fresh.get(name, {}), **scores(values, validation)}
         for name, values in logits.items()
     }
     (work.output / "measured.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-    return Outcome(record={"models": record}, notes=_notes(readings))
+    return Outcome(record={"models": record}, notes=[*reading_notes(readings), *notes, *silent])
 
 
-def _notes(readings: Mapping[str, Reading]) -> list[str]:
-    """Texts that are cut, and texts that the models do not all read with the same number of tokens."""
-    encoded = readings[ORIGINAL].encoded
-    notes = []
-    if encoded.truncated:
-        limit = encoded.max_length
-        notes.append(f"{encoded.truncated:,} of {len(encoded):,} validation texts are cut at {limit} tokens")
-    longer = {id(item): item.encoded.lengths.mean() for item in readings.values()}
-    if len(longer) > 1:
-        means = ", ".join(f"{mean:.2f}" for mean in longer.values())
-        notes.append(
-            f"the compiled models have a smaller vocabulary: mean tokens a text {means} (original first)"
-        )
-    return notes
+def _open(
+    folders: Mapping[str, Path], threads: int, optional: Collection[str]
+) -> tuple[dict[str, Session], list[str]]:
+    """A session per model; and a note on each optional one that cannot be opened."""
+    from edgeprune.runner.session import open_session
+    from edgeprune.runner.variant import RunnerError
 
-
-def _save(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes every keyword for an option
+    sessions, notes = {}, []
+    for name, folder in folders.items():
+        try:
+            sessions[name] = open_session(folder, threads=threads)
+        except RunnerError as error:
+            if name not in optional:
+                raise
+            notes.append(left_out(name, error))
+    return sessions, notes
 
 
 def timing_name(model: str, length: int | str) -> str:
@@ -136,19 +149,6 @@ def _streams(
     return {name: reading.batches(groups, whole) for name, reading in readings.items()}
 
 
-def _answers(
-    models: Mapping[str, Predictor], readings: Mapping[str, Reading], batch: int, progress: Progress
-) -> dict[str, Logits]:
-    """Logits of every model on every example, in the order of the examples."""
-    from edgeprune.measurement.accuracy import predict
-
-    logits = {}
-    for index, (name, model) in enumerate(models.items()):
-        progress(step=index, total=len(models), text=f"answers of {name}")
-        logits[name] = predict(model, readings[name].encoded, batch, readings[name].pad_id, name)
-    return logits
-
-
 def _latency(
     models: Mapping[str, Predictor],
     streams: Mapping[Length, Mapping[str, list[Batch]]],
@@ -170,13 +170,6 @@ def _latency(
         timings = measure_interleaved(callers, {length: numbers}, protocol.calls, protocol.warmup)
         found |= {timing_name(name, length): rows[length] for name, rows in timings.nanoseconds.items()}
     return found
-
-
-def _scores(logits: Logits, validation: Examples) -> dict[str, Any]:
-    from edgeprune.tasks.scoring import decode, score
-
-    answers, _ = decode(logits)
-    return {"quality": asdict(score(answers, validation.labels, len(validation.classes)))}
 
 
 def _fresh(
@@ -201,8 +194,11 @@ MEASURE = Stage(
     requires=("original", "data"),
     provides=("measured",),
     reads=("measurement", "model.max_length"),
+    ignores=("measurement.ablation",),
     ensures=("measured.json", "logits.npz", "nanoseconds.npz"),
-    code=("stages.measure", "stages.quiet", "measurement", "runner", "structure", "tasks"),
+    code=(
+        "stages.measure", "stages.answering", "stages.quiet", "measurement", "runner", "structure", "tasks",
+    ),
     libraries=("torch", "transformers", "numpy"),
     in_recipe=False,
-)
+)  # fmt: skip

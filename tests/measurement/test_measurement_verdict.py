@@ -124,3 +124,15 @@ def test_speeds_at_different_lengths_are_not_compared() -> None:
         judge_target([_candidate("a"), other], ONE_POINT)
     with pytest.raises(ValueError, match="same lengths"):
         judge_target([Candidate("a", GOOD)], ONE_POINT)
+
+
+@pytest.mark.parametrize("difference", [GOOD, BAD, OPEN])
+def test_what_a_stand_in_answered_is_told_and_never_accepted_or_rejected(difference: Interval) -> None:
+    candidate = Candidate("tensorrt/int8", difference, agreement=GOOD, stand_in="its ONNX on the CPU")
+    acceptance = Acceptance(max_drop=1.0, min_speedup=2.0)
+    judgement = judge(candidate, acceptance)
+    assert judgement.status == "not measured"
+    own = judge(Candidate("a", difference), ONE_POINT).reason
+    assert judgement.reason == f"compiled, but not measured; its ONNX on the CPU: {own}"
+    target = judge_target([candidate], acceptance)
+    assert (target.verdict, target.chosen) == ("inconclusive", None)

@@ -9,6 +9,7 @@ import pipeline_kit
 import pytest
 
 from edgeprune import backends, stages
+from edgeprune.backends import nvidia_gpu, tensorrt
 from edgeprune.pipeline import examining, reporting
 from edgeprune.report import html
 from edgeprune.runner import cpu
@@ -25,7 +26,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test's machine is `pipeline_kit.MACHINE`, and every backend is installed on it."""
     for module in (cpu, backends, examining, reporting):
         monkeypatch.setattr(module, "describe", lambda: pipeline_kit.MACHINE)
-    monkeypatch.setattr(backends, "find_spec", lambda name: object())
+    for module in (backends, tensorrt):
+        monkeypatch.setattr(module, "find_spec", lambda name: object())
+    monkeypatch.setattr(nvidia_gpu, "compute_capability", lambda: None)
 
 
 @pytest.fixture

@@ -22,11 +22,14 @@ import numpy as np
 from edgeprune import stages
 from edgeprune.recipe.schema import Section
 from edgeprune.runner.cpu import Cpu
+from edgeprune.stages.answer import AnswerConfig
 from edgeprune.stages.compile import CompileConfig
 from edgeprune.stages.contract import Outcome, Stage, Work
 from edgeprune.stages.measure import MeasureConfig, timing_name
 
 MACHINE = Cpu("Model 7", "x86_64", 2, 4, 8_000_000_000, ("avx2", "avx512_vnni"))
+# With it, what is exported is something else than the original.
+CUT = "stages=[{finetune: {epochs: 1, learning_rate: 1e-4}}, prune_structure, export]"
 EXAMPLES, BLOCKS, CALLS = 1000, 25, 4
 PATIENCE = 60
 
@@ -62,6 +65,16 @@ backends:
 speeds_up: [head, row, layer]
 """
 
+GPU = """\
+name: gpu
+description: a GPU
+architecture: x86_64
+device: {kind: none}
+backends:
+  - {backend: tensorrt, variants: [fp32, fp16]}
+speeds_up: [head]
+"""
+
 BOARD = """\
 name: board
 description: a board
@@ -82,6 +95,7 @@ def write_project(folder: Path) -> Path:
         (folder / name).write_text(f"label\tsentence\n0\tbad {name}\n1\tgood {name}\n")
     (folder / "pc.yaml").write_text(PC)
     (folder / "board.yaml").write_text(BOARD)
+    (folder / "gpu.yaml").write_text(GPU)
     path = folder / "tiny.yaml"
     path.write_text(RECIPE)
     return path
@@ -129,6 +143,13 @@ def _stop_at_gate(step: int) -> None:
         wait_until((Path(gate) / "go").exists)
 
 
+def prune(work: Work) -> Outcome:
+    """Another model than the original, by its text."""
+    text = (work.inputs["original"] / "model.safetensors").read_text()
+    (work.output / "model.safetensors").write_text(f"half of {text}")
+    return Outcome()
+
+
 def export(work: Work) -> Outcome:
     """Copies the model."""
     (work.output / "model.onnx").write_bytes((work.inputs["model"] / "model.safetensors").read_bytes())
@@ -145,7 +166,15 @@ def compile_(work: Work) -> Outcome:
 
 def measure(work: Work) -> Outcome:
     """What `MEASURED` says of each variant."""
-    write_measured(work.output, ["original", *work.config.variants], work.sections["measurement"].lengths)
+    names = [kind.removeprefix("compiled/") for kind in work.inputs if kind.startswith("compiled/")]
+    write_measured(work.output, ["original", *names], work.sections["measurement"].lengths)
+    return Outcome()
+
+
+def answer(work: Work) -> Outcome:
+    """The same, without times."""
+    names = [kind.removeprefix("compiled/") for kind in work.inputs if kind.startswith("compiled/")]
+    write_measured(work.output, ["original", *names], [])
     return Outcome()
 
 
@@ -156,11 +185,18 @@ MEASURED: dict[str, tuple[range, int]] = {
     "onnxruntime/int8-dynamic": (range(5, 105), 3_000),  # five other mistakes: nothing is lost
     "openvino/fp32": (range(100), 4_000),
     "openvino/bf16": (range(200), 1_000),  # fastest, and ten points worse
+    "tensorrt/fp32": (range(100), 0),
+    "tensorrt/fp16": (range(200), 0),
+    "dense/onnxruntime/fp32": (range(100), 12_000),
+    "dense/onnxruntime/int8-dynamic": (range(100), 2_000),  # faster than all candidates
+    "dense/openvino/fp32": (range(100), 4_000),
+    "dense/tensorrt/fp32": (range(100), 0),
+    "dense/tensorrt/fp16": (range(100), 0),
 }
 
 
 def write_measured(folder: Path, names: list[str], lengths: list[Any]) -> None:
-    """A `measure` artifact with the numbers of `MEASURED`."""
+    """A `measure` artifact with the numbers of `MEASURED`; without lengths, an `answer` artifact."""
     labels = np.arange(EXAMPLES) % 2
     logits, nanoseconds, record = {}, {}, {}
     for name in names:
@@ -179,14 +215,11 @@ def write_measured(folder: Path, names: list[str], lengths: list[Any]) -> None:
             "matthews": 2 * share - 1,
             "f1_average": "binary",
         }
-        record[name] = {
-            "executed": "f32",
-            "load_seconds": 0.5,
-            "peak_memory_bytes": 10**8,
-            "quality": quality,
-        }
+        told = {"executed": "f32", "load_seconds": 0.5, "peak_memory_bytes": 10**8} if lengths else {}
+        record[name] = {**told, "quality": quality}
     np.savez(folder / "logits.npz", labels=labels, **logits)
-    np.savez(folder / "nanoseconds.npz", **nanoseconds)
+    if lengths:
+        np.savez(folder / "nanoseconds.npz", **nanoseconds)
     (folder / "measured.json").write_text(json.dumps(record))
 
 
@@ -204,6 +237,10 @@ FINETUNE = _stage(
     requires=("data",), provides=("model", "original"), assets=("model",), seeded=True,
     ensures=("model.safetensors",),
 )  # fmt: skip
+PRUNE = _stage(
+    "prune_structure", Section, prune,
+    requires=("data", "original"), provides=("model",), ensures=("model.safetensors",),
+)  # fmt: skip
 EXPORT = _stage("export", Section, export, requires=("model",), provides=("onnx",), ensures=("model.onnx",))
 COMPILE = _stage(
     "compile", CompileConfig, compile_,
@@ -213,11 +250,18 @@ MEASURE = _stage(
     "measure", MeasureConfig, measure,
     requires=("original", "data"), provides=("measured",), reads=("measurement",), in_recipe=False,
 )  # fmt: skip
+ANSWER = _stage(
+    "answer", AnswerConfig, answer,
+    requires=("original", "data"), provides=("answered",), reads=("measurement.batch",), in_recipe=False,
+)  # fmt: skip
 
 TABLE = {
-    stage.name: f"pipeline_kit:{stage.name.upper()}"
-    for stage in (PREPARE, FINETUNE, EXPORT, COMPILE, MEASURE)
-}
+    stage.name: f"pipeline_kit:{name}"
+    for name, stage in (
+        ("PREPARE", PREPARE), ("FINETUNE", FINETUNE), ("PRUNE", PRUNE), ("EXPORT", EXPORT),
+        ("COMPILE", COMPILE), ("MEASURE", MEASURE), ("ANSWER", ANSWER),
+    )
+}  # fmt: skip
 
 
 def wait_until(there: Callable[[], bool]) -> None:

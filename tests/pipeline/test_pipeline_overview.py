@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import jsonschema
+import pipeline_kit
 import pytest
 
 from edgeprune.pipeline import overview, running
@@ -37,6 +38,24 @@ def test_the_plan_is_the_golden_text(recipe: Path, tmp_path: Path) -> None:
     """Of the real stages; the model is not here, so most keys are still open."""
     overrides = ["model.source=[hub://some/model, file://nowhere]", "acceptance.min_speedup=1.5"]
     _same_as_golden("plan.txt", _plan(recipe, tmp_path / "cache", *overrides))
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_dense_side_of_a_plan_is_one_step_a_target(recipe: Path, tmp_path: Path) -> None:
+    stages = (
+        "[{finetune: {epochs: 1, learning_rate: 1e-4}}, {prune_structure: {budget: {heads: 0.5}}}, export]"
+    )
+    text = _plan(recipe, tmp_path / "cache", f"stages={stages}", "targets=[pc.yaml, board.yaml, gpu.yaml]")
+    _same_as_golden("plan_compressed.txt", text)
+
+
+@pytest.mark.usefixtures("imitated")
+def test_the_dense_side_says_how_much_of_it_is_cached(recipe: Path, tmp_path: Path) -> None:
+    cache, cut = tmp_path / "cache", [pipeline_kit.CUT, "targets=[pc.yaml]"]
+    assert re.search(r"9–11  compile pc/dense/… +3 to do", _plan(recipe, cache, *cut))
+    step = "compile pc/dense/onnxruntime/int8-dynamic"
+    running.run_until(running.load(recipe, cut), step, cache=cache, runs=tmp_path / "runs")
+    assert re.search(r"9–11  compile pc/dense/… +2 of 3 cached\n", _plan(recipe, cache, *cut))
 
 
 @pytest.mark.usefixtures("imitated")

@@ -26,6 +26,7 @@ def masked(recipe: Path) -> Path:
     text = text.replace("  max_length: 24\n", "  max_length: 24\n  pooling: mean\n")
     text = text.replace("  - export:", f"  - {MASKS}\n  - export:")
     text = text.replace("{max_drop: 20}", "{max_drop: 60}")  # a frozen encoder that is random knows little
+    text = text.replace("warmup: 2", "warmup: 2, ablation: false")
     path = recipe.with_name("masked.yaml")
     path.write_text(text)
     return path

@@ -52,6 +52,22 @@ def test_what_ships_is_the_cut_and_distilled_model(finished: Project) -> None:
     assert right == pytest.approx(_record(finished, "distill")["quality"]["accuracy"])
 
 
+def test_the_original_is_compared_and_ships_nowhere(finished: Project) -> None:
+    (target,) = finished.report()["targets"]
+    dense = {row["name"]: row for row in target["dense"]}
+    compiled = [row["name"] for row in target["variants"] if row["status"] not in ("reference", "refused")]
+    assert list(dense) == [f"dense/{name}" for name in compiled]
+    original = next(row for row in target["variants"] if row["status"] == "reference")
+    assert dense["dense/onnxruntime/fp32"]["quality"] == original["quality"], "the very model"
+    assert target["chosen"] in compiled
+    steps = {(row["backend"], row["compressed"], row["precision"]): row for row in target["ablation"]["rows"]}
+    assert {("onnxruntime", side, bits) for side in (False, True) for bits in ("fp32", "int8")} <= set(steps)
+    for step, row in steps.items():
+        lengths = [gain["length"] for gain in row["gains"]]
+        assert lengths == ([] if step[1:] == (False, "fp32") else ["real", 16]), step
+    assert [note for note in finished.report()["know"] if "nothing that ships" in note["text"]] == []
+
+
 def _beside(finished: Project, recipe: Path, folder: Path) -> Project:
     """Another recipe, with all that the finished one has made, in a cache of its own."""
     return Project(recipe, Path(shutil.copytree(finished.cache, folder / "cache")), folder / "runs")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from edgeprune.report.model import (
+    Ablation,
+    AblationRow,
     AssetRow,
     DataSummary,
     DeviceRow,
     Fusions,
+    Gain,
     Interval,
     LatencyRow,
     Note,
@@ -85,6 +88,97 @@ def original(*, measured: bool) -> VariantRow:
 
 def candidate(backend: str, precision: str, **fields: Any) -> VariantRow:
     return VariantRow(name=f"{backend}/{precision}", backend=backend, precision=precision, **fields)
+
+
+DENSE = {
+    "openvino/fp32": (0.8642, (2.25, 2.81, 5.10), 91_020_000),
+    "openvino/bf16": (0.8638, (2.30, 2.83, 5.15), 91_020_000),
+    "onnxruntime/fp32": (0.8642, (3.18, 5.65, 9.16), 90_990_000),
+    "onnxruntime/int8-dynamic": (0.8650, (1.33, 2.41, 4.70), 23_110_000),
+    "onnxruntime/int8-static-s8s8": (0.8501, (1.70, 3.74, 6.41), 23_480_000),
+}
+
+
+def dense() -> list[VariantRow]:
+    return [
+        candidate(
+            *name.split("/"),
+            status="reference",
+            reason="the same variant of the original, not compressed: for comparison, no candidate",
+            quality=quality(accuracy),
+            latency=latency(medians),
+            file_bytes=size,
+        ).model_copy(update={"name": f"dense/{name}"})
+        for name, (accuracy, medians, size) in DENSE.items()
+    ]
+
+
+def ablation() -> Ablation:
+    """Of two runtimes; INT8 is not faster than FP32 at two lengths of one of them."""
+    fastest = "the fastest that meets the acceptance, of 2 INT8 variants"
+
+    def row(name: str, medians: tuple[float, ...] = (), **fields: Any) -> AblationRow:
+        backend, precision = name.removeprefix("dense/").split("/")
+        first = DENSE[f"{backend}/fp32"][1]
+        gains = [
+            Gain(length=length, speedup=ratio(before / after))
+            for length, before, after in zip(LENGTHS, first, medians, strict=False)
+        ]
+        return AblationRow(
+            backend=backend,
+            compressed=not name.startswith("dense/"),
+            precision=precision.partition("-")[0],
+            variant=name,
+            gains=gains,
+            **fields,
+        )
+
+    return Ablation(
+        compressed=True,
+        rows=[
+            row("dense/openvino/fp32"),
+            row("dense/openvino/bf16", (2.30, 2.83, 5.15)),
+            row("openvino/fp32", (2.29, 2.71, 5.02)),
+            row("openvino/bf16", (1.94, 1.61, 3.05)),
+            row("dense/onnxruntime/fp32"),
+            row("dense/onnxruntime/int8-dynamic", (1.33, 2.41, 4.70), picked=fastest),
+            row("onnxruntime/fp32", FP32_MS),
+            row("onnxruntime/int8-dynamic", (0.752, 1.56, 3.04), picked=fastest),
+        ],
+    )
+
+
+def stand_in_target() -> TargetRow:
+    """Engines that no GPU has run: an ONNX file answered for them."""
+    words = "the same ONNX on onnxruntime's CPU provider"
+    return TargetRow(
+        name="gpu-box",
+        description="NVIDIA GPU, TensorRT",
+        architecture="x86_64",
+        verdict="inconclusive",
+        reason="accuracy of the ONNX on onnxruntime CPU; latency not measured here: no NVIDIA GPU",
+        measured=False,
+        variants=[
+            original(measured=False),
+            candidate(
+                "tensorrt",
+                "fp16",
+                status="not measured",
+                reason=f"compiled, but not measured; {words}: accuracy −0.12 points, at most 1 may be lost",
+                stand_in=words,
+                quality=quality(0.8630),
+                difference_points=points(-0.12, -0.66, 0.43),
+                agreement=0.9813,
+                file_bytes=31_000_000,
+            ),
+        ],
+        ablation=Ablation(
+            compressed=False,
+            rows=[
+                AblationRow(backend="tensorrt", compressed=False, precision="fp16", variant="tensorrt/fp16")
+            ],
+        ),
+    )
 
 
 def x86_target() -> TargetRow:
@@ -186,6 +280,8 @@ def x86_target() -> TargetRow:
                 reason="onnxruntime has no bf16 kernels for MatMul on this CPU",
             ),
         ],
+        dense=dense(),
+        ablation=ablation(),
     )
 
 
