@@ -39,7 +39,7 @@ def introduction(target: TargetRow) -> str:
     if found.missing:
         return f"The original without compression is not shown beside the candidates: {plain(found.missing)}."
     if not found.compressed:
-        text = "Nothing in this recipe compresses the model, so dense and compressed are the same here."
+        text = "Nothing here masks, cuts or distils the model, so dense and compressed are the same."
     else:
         text = "Dense: the original as it is. Compressed: what this recipe made of it."
     if not any(row.gains for row in found.rows):

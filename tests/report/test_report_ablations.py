@@ -95,7 +95,7 @@ def test_without_compression_there_is_one_side_and_int8_is_the_step() -> None:
     (steps,) = ablations.steps_by_backend(target, "accuracy")
     assert [name for name, _ in steps.grid.rows] == ["FP32", "INT8 (int8-dynamic)"]
     assert [name for name, _ in steps.facts] == ["INT8", "which INT8"]
-    assert ablations.introduction(target).startswith("Nothing in this recipe compresses the model")
+    assert ablations.introduction(target).startswith("Nothing here masks, cuts or distils the model")
 
 
 @FORMS
