@@ -146,11 +146,13 @@ def _of_the_original(node: str, builder: Builder, name: str = "") -> str:
     name = name or f"{node} original"
     if name not in builder.nodes:
         made = builder.nodes[node]
-        inputs = dict(made.inputs)
+        body = made.stage.dense(made.config)
+        needed = made.inputs if body is made.config else made.stage.needs(body)
+        inputs = {kind: made.inputs[kind] for kind in needed}
         if "model" in inputs:
             inputs["model"] = builder.provided["original"]
         inputs |= {kind: _of_the_original(inputs[kind], builder) for kind in _EXPORTED if kind in inputs}
-        builder.add(made.stage, made.config, name=name, inputs=inputs, like=node, optional=True)
+        builder.add(made.stage, body, name=name, inputs=inputs, like=node, optional=True)
     return name
 
 

@@ -87,6 +87,7 @@ class Stage:
         fit: Fills in what the recipe's targets decide, before the key is made; what no target of the recipe
             gives is an error.
         varies: Fields of this row that are others for that body, e.g. `seeded` for one that trains.
+        dense: The body for doing the same to the original, which is only compared with: without a training.
         packs: Whether it leaves a mask pack, which any zeros make smaller.
         in_recipe: Users list it; otherwise the plan adds it.
     """
@@ -112,6 +113,7 @@ class Stage:
     models: Callable[[Any], Mapping[str, list[str]]] = lambda config: {}
     fit: Callable[[Any, Sequence[Target]], Any] = lambda config, targets: config
     varies: Callable[[Any], Mapping[str, Any]] = lambda config: {}
+    dense: Callable[[Any], Any] = _unchanged
     in_recipe: bool = True
 
     def of(self, config: Any) -> Stage:

@@ -147,14 +147,20 @@ def models(config: QuantizeConfig) -> Mapping[str, list[str]]:
 
 def varies(config: QuantizeConfig) -> Mapping[str, Any]:
     """What a training's result depends on, beside all else."""
+    own = {name: getattr(QUANTIZE, name) for name in ("seeded", "code", "libraries")}
     if config.mode == "ptq":
-        return {}
+        return own
     row = distill.DISTILL
     return {
         "seeded": True,
         "code": tuple(dict.fromkeys((*QUANTIZE.code, "stages.quantize_training", *row.code))),
         "libraries": tuple(dict.fromkeys((*QUANTIZE.libraries, "optimum", "optimum-onnx", *row.libraries))),
     }
+
+
+def dense(config: QuantizeConfig) -> QuantizeConfig:
+    """The original is quantized as it is: it lost nothing that a training would have to win back."""
+    return config.model_copy(update={"mode": "ptq"})
 
 
 def fit(config: QuantizeConfig, targets: Sequence[Target]) -> QuantizeConfig:
@@ -227,5 +233,6 @@ QUANTIZE = Stage(
     also=also,
     models=models,
     varies=varies,
+    dense=dense,
     fit=fit,
 )  # fmt: skip

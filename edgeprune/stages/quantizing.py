@@ -42,6 +42,7 @@ def quantize(work: Work) -> Outcome:
         trials, trained, said = _Trials(work, _calibrated(work, batches), batches, others), {}, []
     dialects = {dialect: _write(work, trials, dialect) for dialect in config.dialects or ()}
     record = {
+        "mode": config.mode,
         "engine": config.engine,
         "method": config.method,
         "smoothing": config.smoothing,

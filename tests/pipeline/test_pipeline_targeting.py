@@ -115,6 +115,17 @@ def test_the_original_is_quantized_as_the_recipe_quantizes(recipe: Path, engine:
     assert places == list(range(places[0], places[0] + 4)), "what is compiled stands together"
 
 
+def test_the_original_is_quantized_without_a_training(recipe: Path) -> None:
+    _static(recipe)
+    quantize = "{quantize: {mode: qat, epochs: 1, calibration: {examples: 7}}}"
+    plan = _plan(recipe, stages=f"[{FINETUNE}, {CUT}, export, {quantize}]")
+    trained, plain = plan.node("quantize"), plan.node("quantize original")
+    assert (trained.config.mode, plain.config.mode) == ("qat", "ptq")
+    assert plain.config.calibration == trained.config.calibration
+    assert dict(plain.inputs) == {"data": "prepare", "onnx": "export original"}
+    assert (trained.ingredients["seed"], plain.ingredients["seed"]) == (1, None)
+
+
 def test_only_what_is_made_from_a_compressed_model_has_a_counterpart(recipe: Path) -> None:
     """Quantized before the cut, the static variant is dense already."""
     _static(recipe)
