@@ -92,14 +92,14 @@ def calibrate(
         source: The FP32 model.
         batches: Calibration examples, from training data; each batch of one length.
         settings: How to calibrate.
-        progress: Told the passes over a batch that are done and their number; for onnxruntime.
+        progress: Told the passes over a batch that are done and their number.
 
     Raises:
         EdgepruneError: There are no examples, or an activation is NaN or infinite.
         UnsupportedError: The engine is not installed, or cannot do what is asked.
     """
     if engine == "neural-compressor":
-        return _by_neural_compressor(source, batches, settings)
+        return _by_neural_compressor(source, batches, settings, progress)
     if engine != "onnxruntime":
         raise UnsupportedError(
             f"there is no engine {engine!r}", where="quantization", hint=f"It has: {', '.join(ENGINES)}"
@@ -142,8 +142,12 @@ def quantize(calibrated: Calibrated, settings: Settings) -> tuple[ModelProto, Qu
 
 
 def _by_neural_compressor(
-    source: Source, batches: Sequence[Batch], settings: CalibrationSettings
+    source: Source,
+    batches: Sequence[Batch],
+    settings: CalibrationSettings,
+    progress: Callable[[int, int], None],
 ) -> Calibrated:
+    """Its ranges, and what our own look at the same examples says of them: it warns of nothing itself."""
     from edgeprune.quantization.neural_compressor import ALGORITHMS, calibrate_torch
 
     if source.torch is None:
@@ -159,7 +163,9 @@ def _by_neural_compressor(
             hint="leave smoothing out, or use the engine onnxruntime",
         )
     model, ranges = calibrate_torch(source.torch, batches, settings.method)
-    missing = [operator for operator in operators(model) if not set(operator.activations) <= ranges.keys()]
+    found = operators(model)
+    seen = observe(model, activations(found), batches, lambda done: progress(done, len(batches)))
+    missing = [operator for operator in found if not set(operator.activations) <= ranges.keys()]
     notes = [f"ranges by neural-compressor ({ALGORITHMS[settings.method]})"]
     linear = [operator.name for operator in missing if operator.kind == "linear"]
     if linear:
@@ -168,5 +174,5 @@ def _by_neural_compressor(
         model,
         dict.fromkeys(RULES, ranges),
         keep=frozenset(operator.name for operator in missing),
-        notes=tuple(notes),
+        notes=(*notes, *seen.notes()),
     )

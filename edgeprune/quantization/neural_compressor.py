@@ -19,15 +19,35 @@ from edgeprune.errors import EdgepruneError, UnsupportedError
 from edgeprune.quantization.observing import Batch
 from edgeprune.quantization.ranges import Method, Range
 from edgeprune.quantization.stripping import strip
+from edgeprune.quantization.weights import require_finite
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["ALGORITHMS", "calibrate_torch"]
+__all__ = ["ALGORITHMS", "calibrate_torch", "require"]
 
 ALGORITHMS: Mapping[Method, str] = MappingProxyType({"minmax": "minmax", "mse": "kl"})
 """Its names of what it has. Its minmax is a moving average over batches. What it calls kl is torchao's
 HistogramObserver, which takes the range with the least squared error."""
+
+_PACKAGES = {"neural_compressor": "neural-compressor", "torchao": "torchao", "onnxscript": "onnxscript"}
+"""What is imported here, and what pip calls it; onnxscript is what the export to ONNX needs."""
+_INSTALL = 'pip install "neural-compressor[pt]" onnxscript, or use the engine onnxruntime'
+
+
+def require(where: str = "quantization") -> None:
+    """Nothing, if what this engine imports is installed; imports nothing itself.
+
+    Raises:
+        UnsupportedError: Something is missing.
+    """
+    missing = [package for module, package in _PACKAGES.items() if find_spec(module) is None]
+    if missing:
+        raise UnsupportedError(
+            f"the engine neural-compressor needs what is not installed: {', '.join(missing)}",
+            where=where,
+            hint=_INSTALL,
+        )
 
 
 def calibrate_torch(
@@ -41,15 +61,10 @@ def calibrate_torch(
         method: A key of `ALGORITHMS`.
 
     Raises:
-        EdgepruneError: There are no examples.
+        EdgepruneError: There are no examples, or a weight is NaN or infinite.
         UnsupportedError: neural-compressor is not installed, has no such method, or cannot take the model.
     """
-    if find_spec("neural_compressor") is None:
-        raise UnsupportedError(
-            "neural-compressor is not installed",
-            where="quantization",
-            hint='pip install "edgeprune[neural-compressor]", or use the engine onnxruntime',
-        )
+    require()
     if method not in ALGORITHMS:
         raise UnsupportedError(
             f"neural-compressor has no calibration by {method}",
@@ -60,6 +75,8 @@ def calibrate_torch(
         raise EdgepruneError(
             "there are no calibration examples", where="quantization", hint="calibrate with at least one"
         )
+    for name, values in model.named_parameters():
+        require_finite(values.detach().float().cpu().numpy(), name)
     with _collected() as said:
         exported = _run(model, batches, method, said)
     found, ranges = strip(exported)
@@ -69,9 +86,16 @@ def calibrate_torch(
 
 def _run(model: Any, batches: Sequence[Batch], method: Method, said: Sequence[str]) -> ModelProto:
     import torch
-    from neural_compressor.torch.export import export
-    from neural_compressor.torch.quantization import StaticQuantConfig, convert, prepare
 
+    try:
+        from neural_compressor.torch.export import export
+        from neural_compressor.torch.quantization import StaticQuantConfig, convert, prepare
+    except ImportError as error:
+        raise UnsupportedError(
+            f"neural-compressor is installed and cannot be loaded: {error}",
+            where="quantization",
+            hint=_INSTALL,
+        ) from error
     names = tuple(batches[0])
     wrapped = _positional(model, names)
     rows = [tuple(torch.from_numpy(batch[name]) for name in names) for batch in batches]

@@ -39,6 +39,7 @@ def strip(model: ModelProto) -> tuple[ModelProto, dict[str, Range]]:
         UnsupportedError: Quantization in a form that is not known; the node is named.
     """
     result = prepared(model)
+    _forget_origin(result)
     ranges = _Stripper(result).run()
     _store_transposed(result)
     drop_unused(result)
@@ -84,7 +85,7 @@ class _Stripper:
         name = node.input[0]
         if name in self.quantized:
             source, quantizer = self.quantized[name]
-            if list(quantizer.input[1:]) != list(node.input[1:]):
+            if not self._reverses(quantizer, node):
                 raise _unknown(node, "it dequantizes with other scales than were quantized with")
             if source not in self.constants:
                 self._observe(source, quantizer)
@@ -96,6 +97,23 @@ class _Stripper:
         else:
             raise _unknown(node, f"it is not known what {name} was before it was quantized")
         self.instead[node.output[0]] = source
+
+    def _reverses(self, quantizer: NodeProto, node: NodeProto) -> bool:
+        """Whether one has the other's scales and zero points; exporters store large equal constants twice."""
+        if attributes(quantizer).get("axis", 1) != attributes(node).get("axis", 1):
+            return False
+        given, taken = quantizer.input[1:], node.input[1:]
+        return len(given) == len(taken) and all(map(self._equal, given, taken))
+
+    def _equal(self, one: str, other: str) -> bool:
+        from onnx.numpy_helper import to_array
+
+        if one == other:
+            return True
+        if not {one, other} <= self.constants.keys():
+            return False
+        first, second = (to_array(self.constants[name]) for name in (one, other))
+        return first.dtype == second.dtype and np.array_equal(first, second)
 
     def _observe(self, name: str, quantizer: NodeProto) -> None:
         scale, zero = (self._constant(quantizer, index) for index in (1, 2))
@@ -129,6 +147,18 @@ class _Stripper:
 
 
 _HINT = "quantize with the engine onnxruntime"
+
+
+def _forget_origin(model: ModelProto) -> None:
+    """Takes out what an exporter says of where each part came from: source lines, with this machine's paths.
+
+    It says so of every node and tensor, which in a small model is more than the model.
+    """
+    graph = model.graph
+    parts = (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in parts:
+        del part.metadata_props[:]
+        part.doc_string = ""
 
 
 def _unknown(node: NodeProto, what: str) -> UnsupportedError:

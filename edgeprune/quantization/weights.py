@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgeprune.errors import EdgepruneError
 
-__all__ = ["Rounded", "round_matrix"]
+__all__ = ["Rounded", "require_finite", "round_matrix"]
 
 _SMALLEST_SCALE = np.finfo(np.float32).tiny
 
@@ -47,6 +47,21 @@ class Rounded:
         return self.levels.nbytes + self.scale.nbytes + self.scale.size
 
 
+def require_finite(values: npt.NDArray[Any], name: str) -> None:
+    """Nothing, if all values are numbers.
+
+    Raises:
+        EdgepruneError: One is NaN or infinite.
+    """
+    bad = int(np.count_nonzero(~np.isfinite(values)))
+    if bad:
+        raise EdgepruneError(
+            f"{bad} of {values.size} values are NaN or infinite",
+            where=f"weight {name}",
+            hint="the training diverged: train again with a smaller learning rate",
+        )
+
+
 def round_matrix(matrix: npt.NDArray[Any], axis: int | None, *, name: str, bits: int = 8) -> Rounded:
     """Symmetric rounding to the nearest level; the largest magnitude of a channel is its last level.
 
@@ -61,13 +76,7 @@ def round_matrix(matrix: npt.NDArray[Any], axis: int | None, *, name: str, bits:
     Raises:
         EdgepruneError: A weight is NaN or infinite.
     """
-    if not np.isfinite(matrix).all():
-        bad = int(np.count_nonzero(~np.isfinite(matrix)))
-        raise EdgepruneError(
-            f"{bad} of {matrix.size} values are NaN or infinite",
-            where=f"weight {name}",
-            hint="the training diverged: train again with a smaller learning rate",
-        )
+    require_finite(matrix, name)
     top = 2 ** (bits - 1) - 1
     others = tuple(index for index in range(matrix.ndim) if index != axis) if axis is not None else None
     peaks = np.abs(matrix).max(axis=others)

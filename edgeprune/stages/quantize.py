@@ -167,17 +167,27 @@ def fit(config: QuantizeConfig, targets: Sequence[Target]) -> QuantizeConfig:
     """The dialects that variants of the targets are compiled from, and what their processors can add up.
 
     Raises:
-        RecipeError: No variant of any target is compiled from a quantized model.
+        RecipeError: No variant of any target is compiled from a quantized model, or one is compiled from a
+            dialect that is not among those that are asked for.
+        UnsupportedError: The engine is not installed.
     """
     from edgeprune import backends
 
+    if config.engine == "neural-compressor":
+        from edgeprune.quantization.neural_compressor import require
+
+        require("stages.quantize.engine")
     needed = {
-        dialect
+        dialect: f"{entry.backend}/{variant} of target {target.name}"
         for target in targets
         for entry in target.backends
         for variant in entry.variants
         if (dialect := backends.dialect(entry.backend, variant))
     }
+    if config.dialects is not None and (missing := sorted(needed.keys() - set(config.dialects))):
+        hint = "add it, or leave `dialects` out: those that the targets need are made"
+        texts = [f"{needed[dialect]} is compiled from the dialect {dialect}" for dialect in missing]
+        raise RecipeError([Problem(("dialects",), text, hint) for text in texts])
     if not needed and config.dialects is None:
         known = sorted({name for row in backends.BACKENDS.values() for name in row.dialects})
         raise RecipeError(
@@ -227,7 +237,10 @@ QUANTIZE = Stage(
         "stages.quantize", "stages.quantizing", "stages.export", "stages.quiet", "quantization",
         "structure", "tasks", "backends", "runner", "durable",
     ),
-    libraries=("numpy", "onnx", "onnxruntime", "tokenizers", "torch", "transformers", "neural-compressor"),
+    libraries=(
+        "numpy", "onnx", "onnxruntime", "tokenizers", "torch", "transformers", "neural-compressor",
+        "onnxscript", "torchao",
+    ),
     resolve=resolve,
     check=check,
     also=also,

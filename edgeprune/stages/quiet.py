@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 __all__ = ["quiet_libraries"]
 
 
 def quiet_libraries() -> None:
-    """Silence transformers' and datasets' progress bars and everything below an error."""
+    """Silence transformers' and datasets' progress bars and everything below an error.
+
+    To be called before a model class is imported: with it transformers imports torchao, where that is
+    installed, which warns of its kernels for GPUs while it is imported.
+    """
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     import datasets
     import transformers
 

@@ -77,10 +77,17 @@ def exported(model: Any, opset: int = 18) -> onnx.ModelProto:
     return onnx.load_from_string(stream.getvalue())
 
 
+def model(name: str) -> Any:
+    """A classifier by name: a model type, `ragged`, or `wide`: FFN rows beyond what exporters look through."""
+    if name == "wide":
+        return classifier(intermediate_size=1040)
+    return ragged() if name == "ragged" else classifier(name)
+
+
 @cache
 def graph(name: str) -> onnx.ModelProto:
-    """A prepared graph by name: a model type, or `ragged`. Not to be changed."""
-    return prepared(exported(ragged() if name == "ragged" else classifier(name)))
+    """The prepared graph of `model(name)`. Not to be changed."""
+    return prepared(exported(model(name)))
 
 
 def batches(count: int = 4, size: int = 4, seed: int = 0) -> list[Arrays]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import quantization_kit as kit
+import torch
 from onnx import helper, numpy_helper
 
 from edgeprune.errors import EdgepruneError, UnsupportedError
@@ -89,24 +93,57 @@ def test_neural_compressor_moves_no_outliers() -> None:
 def test_neural_compressor_that_is_not_installed_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(neural_compressor, "find_spec", lambda _: None)
-    with pytest.raises(UnsupportedError, match="is not installed") as caught:
+    monkeypatch.setattr(neural_compressor, "find_spec", lambda name: None if name == "onnxscript" else True)
+    with pytest.raises(UnsupportedError, match="needs what is not installed: onnxscript") as caught:
         calibrate(
             "neural-compressor",
             Source(kit.graph("bert"), kit.classifier()),
             kit.batches(),
             CalibrationSettings(),
         )
-    assert 'pip install "edgeprune[neural-compressor]"' in caught.value.hint
+    assert 'pip install "neural-compressor[pt]" onnxscript' in caught.value.hint
+
+
+def test_the_command_line_starts_without_it() -> None:
+    code = (
+        "import sys\nfrom edgeprune.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'neural_compressor', 'torchao', 'onnxscript', 'torch', 'transformers'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_neural_compressor_that_cannot_be_loaded_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "neural_compressor"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('it wants another torch')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == package.name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    source = Source(kit.graph("bert"), kit.classifier())
+    with pytest.raises(UnsupportedError, match="cannot be loaded: it wants another torch"):
+        calibrate("neural-compressor", source, kit.batches(), CalibrationSettings())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_neural_compressor_is_given_no_broken_weights(bad: float) -> None:
+    """It would answer with ranges all the same."""
+    model = kit.classifier()
+    with torch.no_grad():
+        model.bert.encoder.layer[1].output.dense.weight[3, 4] = bad
+    with pytest.raises(EdgepruneError, match="1 of 2048 values are NaN or infinite") as caught:
+        calibrate("neural-compressor", Source(kit.graph("bert"), model), kit.batches(), CalibrationSettings())
+    assert caught.value.where == "weight bert.encoder.layer.1.output.dense.weight"
 
 
 @pytest.mark.parametrize(
     ("given", "method", "match"), [([], "minmax", "no calibration"), (None, "entropy", "entropy")]
 )
-def test_neural_compressor_is_asked_for_what_it_has(
-    given: Any, method: Any, match: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(neural_compressor, "find_spec", lambda _: True)
+def test_neural_compressor_is_asked_for_what_it_has(given: Any, method: Any, match: str) -> None:
     batches = kit.batches() if given is None else given
     with pytest.raises(EdgepruneError, match=match):
         calibrate(
@@ -118,11 +155,11 @@ def test_neural_compressor_is_asked_for_what_it_has(
 
 
 @pytest.mark.recipe  # a minute
-@pytest.mark.parametrize("method", ["minmax", "mse"])
-@pytest.mark.parametrize("name", ["bert", "ragged"])
+@pytest.mark.parametrize(
+    ("name", "method"), [("bert", "minmax"), ("bert", "mse"), ("ragged", "minmax"), ("wide", "mse")]
+)
 def test_neural_compressor_ends_in_both_dialects(name: str, method: Any) -> None:
-    pytest.importorskip("neural_compressor", reason="needs edgeprune[neural-compressor]")
-    source = Source(kit.graph(name), kit.ragged() if name == "ragged" else kit.classifier())
+    source = Source(kit.graph(name), kit.model(name))
     found = calibrate("neural-compressor", source, kit.batches(), CalibrationSettings(method))
     expected = kit.fp32_logits(name)
     np.testing.assert_allclose(kit.all_logits(found.model), expected, atol=1e-5)
@@ -135,8 +172,32 @@ def test_neural_compressor_ends_in_both_dialects(name: str, method: Any) -> None
         assert np.abs(kit.all_logits(model) - expected).max() < 0.25 * np.abs(expected).max()
 
 
-def emitted(*changes: tuple[str, Any], extra: tuple[Any, ...] = ()) -> onnx.ModelProto:
-    """A linear layer as neural-compressor's way emits it: the weight [out, in] in FP32, quantized while running."""
+@pytest.mark.recipe
+def test_what_neural_compressor_was_given_too_little_of_is_noted() -> None:
+    """One example, and a layer whose output is constant; and where each node comes from is not in the model."""
+    model = kit.classifier()
+    with torch.no_grad():
+        model.bert.encoder.layer[0].output.LayerNorm.weight.zero_()
+    models = []
+    for _ in range(2):
+        source = Source(kit.exported(model), model)
+        found = calibrate("neural-compressor", source, kit.batches(1, 1), CalibrationSettings())
+        notes = "\n".join(found.notes)
+        assert "ranges by neural-compressor (minmax)" in notes
+        assert "INT8 ranges come from one calibration example" in notes
+        assert "activations never changed during calibration" in notes
+        models.append(quantize(found, Settings("symmetric"))[0].SerializeToString(deterministic=True))
+    assert models[0] == models[1]
+    assert b".py" not in models[0]
+
+
+def emitted(
+    *changes: tuple[str, Any], extra: tuple[Any, ...] = (), extra_scale: bool = False
+) -> onnx.ModelProto:
+    """A linear layer as neural-compressor's way emits it: the weight [out, in] in FP32, quantized while running.
+
+    With `extra_scale` its scales are stored twice, as exporters do with more than a thousand values.
+    """
     random = np.random.default_rng(0)
     parts: dict[str, Any] = {
         "weight": random.normal(size=(3, 4)).astype(np.float32),
@@ -147,10 +208,14 @@ def emitted(*changes: tuple[str, Any], extra: tuple[Any, ...] = ()) -> onnx.Mode
         "xs": np.float32(0.05),
         "xz": np.uint8(100),
     } | dict(changes)
+    again = "ws"
+    if extra_scale:
+        again = "ws2"
+        parts[again] = parts["ws"]
     nodes = [
         helper.make_node("QuantizeLinear", ["weight", "ws", "wz"], ["q"], "wq", axis=0),
         helper.make_node("Clip", ["q", "low", "high"], ["c"], "clip"),
-        helper.make_node("DequantizeLinear", ["c", "ws", "wz"], ["d"], "wdq", axis=0),
+        helper.make_node("DequantizeLinear", ["c", again, "wz"], ["d"], "wdq", axis=0),
         helper.make_node("Transpose", ["d"], ["t"], "transpose", perm=[1, 0]),
         helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"], "xq"),
         helper.make_node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"], "xdq"),
@@ -176,6 +241,8 @@ def test_an_emitted_layer_is_brought_to_a_dialect() -> None:
     x = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
     weight = numpy_helper.to_array(initializers(model)["weight"])
     np.testing.assert_allclose(kit.all_logits(plain, given=[{"x": x}]), x @ weight.T, rtol=1e-5, atol=1e-6)
+    again, _ = strip(emitted(extra_scale=True))
+    assert [node.op_type for node in again.graph.node] == ["MatMul"]
     folded, _ = quantize_graph(plain, ranges, Settings("asymmetric"))
     assert violations(folded, "asymmetric") == []
     (zero,) = (t for t in folded.graph.initializer if t.data_type == onnx.TensorProto.UINT8)
@@ -210,6 +277,14 @@ def test_our_own_graphs_come_back_with_their_ranges(dialect: str, products: bool
         ),
         (
             emitted(extra=(helper.make_node("DequantizeLinear", ["xq", "other", "xz"], ["y"], "odd"),)),
+            "odd",
+            "other scales",
+        ),
+        (
+            emitted(
+                ("close", np.float32(0.050001)),
+                extra=(helper.make_node("DequantizeLinear", ["xq", "close", "xz"], ["y"], "odd"),),
+            ),
             "odd",
             "other scales",
         ),

@@ -111,6 +111,28 @@ def test_the_same_examples_give_the_same_bytes(finished: Project, tmp_path: Path
         assert ours.read_bytes() == theirs.read_bytes()
 
 
+def test_neural_compressor_makes_both_dialects_and_no_noise(
+    finished: Project, recipe: Path, tmp_path: Path
+) -> None:
+    path = _recipe(
+        recipe, "other-engine", QUANTIZE.replace("quantize: {", "quantize: {engine: neural-compressor, ")
+    )
+    cache = Path(shutil.copytree(finished.cache, tmp_path / "cache"))
+    project = Project(path, cache, tmp_path / "runs")
+    done = project.run("--until", "quantize")
+    assert done.code == 0, done.err
+    assert "torch" not in done.err
+    assert "Failed" not in done.err
+    folder = project.folders()[-1] / "artifacts" / "quantize"
+    artifact = json.loads((folder / "artifact.json").read_text())
+    assert artifact["notes"][0] == "ranges by neural-compressor (minmax)"
+    for dialect, record in artifact["record"]["dialects"].items():
+        assert violations(onnx.load(folder / dialect / "model.onnx"), dialect) == []
+        assert record["agreement"]["written"] >= 0.99
+        file_bytes = _record(finished)["dialects"][dialect]["file_bytes"]
+        assert record["file_bytes"] < 1.2 * file_bytes
+
+
 def test_what_ships_answers_as_the_record_says(finished: Project) -> None:
     logits = np.load(next(finished.cache.glob("artifacts/measure-*/logits.npz")))
     plain = logits["onnxruntime/fp32"].argmax(1)
