@@ -42,7 +42,9 @@ def apply(work: Work) -> Outcome:
         raise EdgepruneError(
             f"the exported model's logits are off PyTorch's by {worst:.2g}; allowed: {config.tolerance:g}",
             where=str(checked),
-            hint="raise stages.export.tolerance if that is acceptable, or try another opset",
+            hint="the model computes no numbers: its training diverged, or its weights are damaged"
+            if np.isnan(worst)
+            else "raise stages.export.tolerance if that is acceptable, or try another opset",
         )
     size = (work.output / "model.onnx").stat().st_size
     return Outcome(record={"max_logit_difference": worst, "checked_batches": checked, "file_bytes": size})

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from edgeprune.errors import EdgepruneError, UnsupportedError
 from edgeprune.structure.architectures import ARCHITECTURES
 from edgeprune.structure.description import Head, Pooling, Structure, read_structure, write_structure
-from edgeprune.structure.weights import fill, read_tensors, require_whole, tensor_names
+from edgeprune.structure.weights import fill, read_tensors, require_finite, require_whole, tensor_names
 
 __all__ = ["WantedHead", "choose_head", "has_mlm_head", "load", "pretrained", "save", "shape", "structure_of"]
 
@@ -105,7 +105,7 @@ def pretrained(
 
     Raises:
         UnsupportedError: The folder holds no encoder that can be loaded, lacks the MLM head that is asked
-            for, or was made by `save` from a changed model.
+            for, was made by `save` from a changed model, or has weights that are NaN or infinite.
         RecipeError: The label words do not fit the classes or the tokenizer; keys below ``label_words``.
         EdgepruneError: The tokenizer cannot pad.
     """
@@ -205,6 +205,7 @@ def _checkpoint(model_class: Any, path: Path, class_names: Sequence[str]) -> tup
             output_loading_info=True,
             **_LOCAL,
         )
+    require_finite(model, path)
     return model, info
 
 

@@ -11,12 +11,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.errors import EdgepruneError
+from edgeprune.errors import EdgepruneError, UnsupportedError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["fill", "read_tensors", "require_whole", "tensor_names"]
+__all__ = ["fill", "read_tensors", "require_finite", "require_whole", "tensor_names"]
 
 _WHOLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -46,6 +46,22 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         with _opened(path) as file:
             tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     return tensors
+
+
+def require_finite(model: Any, folder: Path) -> None:
+    """Nothing, if all weights of a model are numbers: training one that has others only spreads them.
+
+    Raises:
+        UnsupportedError: A weight is NaN or infinite.
+    """
+    for name, values in model.state_dict().items():
+        bad = int((~values.isfinite()).sum())
+        if bad:
+            raise UnsupportedError(
+                f"{bad:,} of {values.numel():,} values of the weight {name} are NaN or infinite",
+                where=str(folder),
+                hint="these weights are of no use: take them from another source",
+            )
 
 
 def _opened(path: Path) -> Any:

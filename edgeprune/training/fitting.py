@@ -8,6 +8,7 @@ steps that divide the checkpoint interval.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgeprune.errors import UnsupportedError
+from edgeprune.errors import EdgepruneError, UnsupportedError
 from edgeprune.training.adapting import Adaptation
 from edgeprune.training.augmenting import hide_tokens
 from edgeprune.training.averaging import WeightAverage
@@ -121,6 +122,7 @@ def fit(
 
     Raises:
         UnsupportedError: Word dropout is asked for and the tokenizer has no mask token.
+        EdgepruneError: The loss is no finite number any more.
     """
     import transformers
 
@@ -256,6 +258,7 @@ def _trainer(
         save_total_limit=2,  # the older one stays until the newer one is sealed
         logging_strategy="steps",
         logging_steps=_divisor(settings.checkpoint_steps, 10),
+        logging_nan_inf_filter=False,  # a training that diverges is to end, not to look like one at loss 0
         eval_strategy="no",
         report_to=[],
         disable_tqdm=True,
@@ -285,6 +288,11 @@ def _keeper(average: WeightAverage | None, progress: Callable[..., None], adapta
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any) -> None:
             self.loss = (logs or {}).get("loss", self.loss)
+            if self.loss is not None and not math.isfinite(self.loss):
+                raise EdgepruneError(
+                    f"the training diverged: at step {state.global_step} its loss is {self.loss}",
+                    hint="train again with a smaller learning_rate",
+                )
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             adaptation.begin_step(state.global_step, state.max_steps)

@@ -344,3 +344,18 @@ def test_a_tokenizer_that_cannot_pad_is_refused(tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(UnsupportedError, match="cannot be loaded"):
         pretrained(folder, CLASSES)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+@BOTH_HEADS
+def test_weights_that_are_no_numbers_are_refused(head: str, bad: float, tmp_path: Path) -> None:
+    folder = kit.save_masked("bert", tmp_path)
+    path = next(folder.glob("*.safetensors"))
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.endswith("layer.1.output.dense.weight"))
+    tensors[name][1, 2] = bad
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(UnsupportedError, match=r"1 of \d+ values of the weight bert\.\S+ are NaN") as caught:
+        pretrained(folder, CLASSES, head=head, label_words=kit.WORDS)  # type: ignore[arg-type]
+    assert caught.value.where == str(folder)
+    assert "another source" in caught.value.hint

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune.errors import UnsupportedError
+from edgeprune.errors import EdgepruneError, UnsupportedError
 from edgeprune.tasks.encoding import Encoded
 from edgeprune.training.augmenting import hide_tokens
 from edgeprune.training.batching import LengthGroupedOrder
@@ -254,6 +254,18 @@ def test_word_dropout_without_a_mask_token_is_refused(tmp_path: Path) -> None:
     tokenizer.mask_token_id = None
     with pytest.raises(UnsupportedError, match="no mask token"):
         fit(_model(), encoded, labels, _settings(), tokenizer=tokenizer, scratch=tmp_path, progress=_quiet)
+
+
+def test_a_training_that_diverges_ends_at_the_next_log(tmp_path: Path) -> None:
+    import torch
+
+    model = _model()
+    with torch.no_grad():
+        model.classifier.bias[0] = float("nan")
+    with pytest.raises(EdgepruneError, match="the training diverged: at step 1 its loss is nan") as caught:
+        fit(model, *_encoded(), _settings(), tokenizer=_Tokenizer(), scratch=tmp_path, progress=_quiet)
+    assert "learning_rate" in caught.value.hint
+    assert newest_whole(tmp_path / "checkpoints") is None
 
 
 def test_every_epoch_visits_every_example_once_in_another_order() -> None:
