@@ -174,7 +174,15 @@ def compile_variant(
     _require_form(onnx_folder, backend, variant)
     output.mkdir(parents=True, exist_ok=True)
     request = Request(onnx_folder, variant, target, max_length, output, cpu, batch)
-    written = write_artifact(request, backend, implementation.compile(request), versions(backend))
+    try:
+        compiled = implementation.compile(request)
+    except ImportError as error:
+        raise UnsupportedError(
+            f"{backend} is installed and cannot be loaded: {error}",
+            where=f"{backend}/{variant}",
+            hint=f'pip install --force-reinstall "{_row(backend).install}"',
+        ) from error
+    written = write_artifact(request, backend, compiled, versions(backend))
     if not request.runs_here:
         return CompiledVariant(output, written, executed=None)
     try:
@@ -182,7 +190,8 @@ def compile_variant(
         executed = session.executed()
     except RunnerError as error:
         message = f"the compiled model cannot be loaded: {error}"
-        raise UnsupportedError(message, where=f"{backend}/{variant}") from error
+        hint = f"{backend} does not run this model: take the variant out of the target, or export otherwise"
+        raise UnsupportedError(message, where=f"{backend}/{variant}", hint=hint) from error
     try:
         fusions = find_fusions(executed.operators, onnx_folder / "model.onnx", session.model_path)
     except Exception as error:  # nothing that is only looked at may fail a compiled variant

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from edgeprune.backends.contract import Compiler, Request
 from edgeprune.backends.onnx_attention import load_with_attention
 from edgeprune.backends.onnx_file import input_names, read_onnx
+from edgeprune.errors import UnsupportedError
 from edgeprune.recipe.schema import Target
 from edgeprune.runner.cpu import Cpu
 
@@ -35,12 +36,38 @@ class Onnxruntime:
 
     def compile(self, request: Request) -> Compiler:
         """Writes `model.onnx`."""
+        if not request.runs_here:  # where it does, the finished artifact is opened
+            _require_known_operators(request.onnx_folder / "model.onnx")
         inputs = input_names(read_onnx(request.onnx_folder / "model.onnx", weights=False))
         if request.variant == "fp32":
             files, notes = _keep_precision(request.onnx_folder, request.output)
             return Compiler(files=files, inputs=inputs, notes=notes)
         done = _quantize(request) if request.variant == "int8-dynamic" else _take_quantized(request)
         return Compiler(files={"model": "model.onnx"}, inputs=inputs, notes=done)
+
+
+def _require_known_operators(path: Path) -> None:
+    """Nothing, if onnxruntime knows all operators of a model: it has the same ones on every architecture.
+
+    Raises:
+        UnsupportedError: It does not; a node or operator is in the message.
+    """
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except (state.Fail, state.InvalidGraph) as error:
+        raise UnsupportedError(
+            f"onnxruntime does not take the model: {error}",
+            where=str(path),
+            hint="take onnxruntime's variants out of the target, or export with another opset",
+        ) from error
+    except state.NotImplemented:
+        pass  # an operator has no kernel for this architecture; of another it says nothing
 
 
 def _keep_precision(source: Path, output: Path) -> tuple[dict[str, str], list[str]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from edgeprune.backends.contract import Compiler, Request
+from edgeprune.backends.onnx_file import read_onnx
 from edgeprune.errors import UnsupportedError
 from edgeprune.recipe.schema import Target
 from edgeprune.runner.cpu import Cpu
@@ -16,6 +19,8 @@ __all__ = ["Openvino"]
 # lengths still new 1.14× in bf16 and 1.01× in f32 (means); lengths all seen 0.95× to 0.97× in both (medians).
 # So it buys steadier first answers with a little speed later, and not more than that.
 BUCKET = 8
+_UNKNOWN = re.compile(r"No conversion rule found for operations: ([^\n]+)")
+_SHOWN = 3
 BF16_FEATURES = ("amx_bf16", "avx512_bf16")
 
 
@@ -45,7 +50,11 @@ class Openvino:
         try:
             model = openvino.Core().read_model(source)
         except RuntimeError as error:
-            raise UnsupportedError(f"OpenVINO cannot read the model: {error}", where=str(source)) from error
+            raise UnsupportedError(
+                f"OpenVINO cannot read the model: {_reason(str(error), source)}",
+                where=str(source),
+                hint="take OpenVINO's variants out of the target, or export with another opset",
+            ) from error
         _name_by_place(model)
         openvino.save_model(model, request.output / "model.xml", compress_to_fp16=False)
         notes = [f"inputs are padded to a multiple of {BUCKET} tokens: fewer lengths are new to the runtime"]
@@ -57,6 +66,22 @@ class Openvino:
             notes=notes,
             bucket=BUCKET,
         )
+
+
+def _reason(said: str, path: Path) -> str:
+    """What OpenVINO says, on one line; of operators that it does not know also the nodes, as it does not."""
+    unknown = _UNKNOWN.search(said)
+    # It writes an operator of the standard as Kind-opset, and others as domain.Kind.
+    listed = re.split(r"[,\s]+", unknown[1]) if unknown else []
+    kinds = {re.sub(r"-\d+$", "", kind).rpartition(".")[2] for kind in listed}
+    nodes = (
+        [node for node in read_onnx(path, weights=False).graph.node if node.op_type in kinds] if kinds else []
+    )
+    if not nodes:
+        return " ".join(said.split())
+    named = ", ".join(f"{node.name or node.output[0]!r} ({node.op_type})" for node in nodes[:_SHOWN])
+    more = f" and {len(nodes) - _SHOWN} more" if len(nodes) > _SHOWN else ""
+    return f"it does not know the operators of the nodes {named}{more}"
 
 
 def _name_by_place(model: Any) -> None:

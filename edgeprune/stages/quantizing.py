@@ -52,7 +52,12 @@ def quantize(work: Work) -> Outcome:
         **trained,
     }
     write_text(work.output / "quantized.json", json.dumps({"dialects": list(dialects)}))
-    notes = [*trials.notes, *said, *(note for _, said in dialects.values() for note in said)]
+    notes = [
+        *trials.notes,
+        *said,
+        *_about_bits(config),
+        *(note for _, said in dialects.values() for note in said),
+    ]
     return Outcome(record=record, notes=list(dict.fromkeys(notes)))
 
 
@@ -257,6 +262,13 @@ def _write(work: Work, trials: _Trials, dialect: Dialect) -> tuple[dict[str, Any
         "trail": [_said(trial) for trial in search.trail] if search else [],
     }
     return record, [f"{dialect}: {note}" for note in _notes(done, search, agreement)]
+
+
+def _about_bits(config: QuantizeConfig) -> list[str]:
+    """Which weights lost a bit, and why."""
+    if config.weight_bits != 7:
+        return []
+    return ["weights use 7 of 8 bits: x86 CPUs without VNNI overflow their 16-bit sums of INT8 products"]
 
 
 def _said(trial: Any) -> str:
