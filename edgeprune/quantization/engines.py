@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgeprune.errors import UnsupportedError
@@ -18,10 +18,12 @@ from edgeprune.quantization.graphs import activations, operators, prepared
 from edgeprune.quantization.observing import Batch, observe
 from edgeprune.quantization.qdq import Quantized, Settings, quantize_graph
 from edgeprune.quantization.ranges import Method, Range
-from edgeprune.quantization.smoothing import smooth
+from edgeprune.quantization.smoothing import migrate, scales
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from edgeprune.quantization.smoothing import FloatArray
 
 __all__ = ["ENGINES", "Calibrated", "CalibrationSettings", "Engine", "Source", "calibrate", "quantize"]
 
@@ -66,12 +68,14 @@ class Calibrated:
         ranges: By dialect and activation.
         keep: Operators without ranges, which stay in FP32.
         notes: What a reader of the report should know.
+        scales: What smoothing divided an activation by, [channels] each.
     """
 
     model: ModelProto
     ranges: Mapping[Dialect, Mapping[str, Range]]
     keep: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    scales: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def within(self, settings: Settings) -> Settings:
         """Settings that also keep in FP32 what has no range."""
@@ -107,6 +111,7 @@ def calibrate(
     model = prepared(source.onnx)
     passes = 1 if settings.smoothing is None else 2
     notes: list[str] = []
+    divided: Mapping[str, FloatArray] = {}
     if settings.smoothing is not None:
         first = observe(
             model,
@@ -114,7 +119,8 @@ def calibrate(
             batches,
             lambda done: progress(done, passes * len(batches)),
         )
-        model, moved = smooth(model, first.channel_peaks, alpha=settings.smoothing)
+        divided = scales(model, first.channel_peaks, alpha=settings.smoothing)
+        model, moved = migrate(model, divided)
         notes.append(f"outliers moved into weights in {len(moved)} places (alpha {settings.smoothing:g})")
     offset = (passes - 1) * len(batches)
     seen = observe(
@@ -127,7 +133,7 @@ def calibrate(
         dialect: seen.ranges(settings.method, symmetric=rules.symmetric, share=settings.share)
         for dialect, rules in RULES.items()
     }
-    return Calibrated(model, ranges, notes=(*notes, *seen.notes()))
+    return Calibrated(model, ranges, notes=(*notes, *seen.notes()), scales=divided)
 
 
 def quantize(calibrated: Calibrated, settings: Settings) -> tuple[ModelProto, Quantized]:

@@ -7,28 +7,21 @@ activation gets the range that was learned for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from edgeprune.errors import EdgepruneError
-from edgeprune.quantization.dialects import RULES, Dialect
-from edgeprune.quantization.engines import Calibrated, CalibrationSettings
-from edgeprune.quantization.graphs import activations, operators, prepared
-from edgeprune.quantization.observing import Batch, observe
+from edgeprune.quantization.dialects import Dialect
+from edgeprune.quantization.engines import Calibrated
 from edgeprune.quantization.ranges import Range
 from edgeprune.quantization.sites import Site
-from edgeprune.quantization.smoothing import migrate, scales
+from edgeprune.quantization.smoothing import migrate
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["Start", "carried_over", "start"]
-
-Scales = Mapping[str, npt.NDArray[np.float32]]
+__all__ = ["Start", "carried_over"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,49 +31,10 @@ class Start:
     Attributes:
         plain: As exported, prepared.
         calibrated: What post-training quantization would write; its FP32 graph is smoothed.
-        scales: [channels] by activation: what smoothing divided it by, in the order of its channels.
     """
 
     plain: ModelProto
     calibrated: Calibrated
-    scales: Scales
-
-
-def start(
-    model: ModelProto,
-    batches: Sequence[Batch],
-    settings: CalibrationSettings,
-    progress: Callable[[int, int], None] = lambda *_: None,
-) -> Start:
-    """Calibrate as the engine onnxruntime does (see `engines.calibrate`), and keep what smoothing did.
-
-    Raises:
-        EdgepruneError: There are no examples, or an activation is NaN or infinite.
-    """
-    plain = prepared(model)
-    passes = 1 if settings.smoothing is None else 2
-    found: Scales = {}
-    smoothed, notes = plain, []
-    if settings.smoothing is not None:
-        linear = [operator for operator in operators(plain) if operator.kind == "linear"]
-        first = observe(
-            plain, activations(linear), batches, lambda done: progress(done, passes * len(batches))
-        )
-        found = scales(plain, first.channel_peaks, alpha=settings.smoothing)
-        smoothed, moved = migrate(plain, found)
-        notes.append(f"outliers moved into weights in {len(moved)} places (alpha {settings.smoothing:g})")
-    offset = (passes - 1) * len(batches)
-    seen = observe(
-        smoothed,
-        activations(operators(smoothed)),
-        batches,
-        lambda done: progress(offset + done, passes * len(batches)),
-    )
-    ranges = {
-        dialect: seen.ranges(settings.method, symmetric=rules.symmetric, share=settings.share)
-        for dialect, rules in RULES.items()
-    }
-    return Start(plain, Calibrated(smoothed, ranges, notes=(*notes, *seen.notes())), found)
 
 
 def carried_over(
@@ -103,7 +57,7 @@ def carried_over(
         EdgepruneError: The two graphs are not of one model.
     """
     names = _renamed(before, after)
-    moved = {names[name]: scale for name, scale in begun.scales.items()}
+    moved = {names[name]: scale for name, scale in begun.calibrated.scales.items()}
     model, done = migrate(exported, moved)
     if missing := moved.keys() - {pair.activation for pair in done}:
         raise EdgepruneError(

@@ -135,7 +135,7 @@ def _plan(begun: Start, sites: Sequence[Site], config: QuantizeConfig) -> Any:
     return Plan(
         sites=[site for site in sites if site.kind == "linear" or rows != "none"],
         ranges={dialect: begun.calibrated.ranges[dialect] for dialect in config.dialects or ()},
-        scales=begun.scales,
+        scales=begun.calibrated.scales,
         embeddings="table" if rows == "table" else "rows",
         weight_bits=config.weight_bits or 8,
         learned=config.range_rate > 0,

@@ -92,11 +92,13 @@ def _trained(
     """Trials of the trained model, judged by what the FP32 model answered before; record and notes."""
     import onnx
 
-    from edgeprune.quantization.retraining import start
+    from edgeprune.quantization.graphs import prepared
+    from edgeprune.quantization.retraining import Start
     from edgeprune.stages.quantize_training import train
 
     config: QuantizeConfig = work.config
-    begun = start(onnx.load(work.inputs["onnx"] / "model.onnx"), batches, *_calibration(work))
+    plain_graph = prepared(onnx.load(work.inputs["onnx"] / "model.onnx"))
+    begun = Start(plain_graph, _calibrated(work, batches))
     before = _Trials(work, begun.calibrated, batches, others)
     plain = {dialect: before.agreement(before.settings(dialect)) for dialect in config.dialects or ()}
     trained = train(work, begun, batches, others)

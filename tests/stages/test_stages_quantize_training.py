@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,6 +227,23 @@ def test_another_model_than_the_exported_one_is_refused(world: dict[str, Path], 
     other = world | {"onnx cut": world["onnx dense"]}
     with pytest.raises(UnsupportedError, match="the exported graph has"):
         STAGE.apply(job_of(other, tmp_path, "cut", BODY))
+
+
+def test_without_training_none_of_its_code_is_used(
+    world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it needs not be in the key of what is only calibrated."""
+    for name in [*sys.modules, "edgeprune.stages.quantize_training", "edgeprune.stages.student_training"]:
+        own = name.startswith(
+            ("edgeprune.training.", "edgeprune.distillation.", "edgeprune.stages.quantize_t")
+        )
+        if own or name == "edgeprune.stages.student_training":
+            monkeypatch.setitem(sys.modules, name, None)  # importing it is an error
+    body = {"dialects": BODY["dialects"], "weight_bits": 8, "search": {"examples": 16}}
+    outcome = STAGE.apply(job_of(world, tmp_path, "cut", body))
+    assert set(outcome.record["dialects"]) == set(BODY["dialects"])
+    with pytest.raises(ImportError):
+        STAGE.apply(job_of(world, tmp_path / "trained", "cut", BODY))
 
 
 # What a recipe may say
