@@ -96,6 +96,8 @@ def _take_quantized(request: Request) -> list[str]:
     """Writes a quantized model in the form that onnxruntime runs fastest (see `quantization.forms`)."""
     import onnx
 
+    from edgeprune.backends.onnx_int8_attention import fuse_int8_attention
+    from edgeprune.backends.onnx_int8_products import explicit_products
     from edgeprune.quantization.forms import rows_first, unsigned
 
     model = rows_first(read_onnx(request.onnx_folder / "model.onnx"))
@@ -105,9 +107,11 @@ def _take_quantized(request: Request) -> list[str]:
         notes.append(
             "activations count from 128: the same levels, unsigned, as x86 has no products of signed ones"
         )
+    model, fused = fuse_int8_attention(model)
+    model = explicit_products(model)
     del model.graph.value_info[:]  # see `_forget_shapes`
     onnx.save(model, request.output / "model.onnx")
-    return notes
+    return [*notes, *fused]
 
 
 def _quantize(request: Request) -> list[str]:
