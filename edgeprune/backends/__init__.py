@@ -58,8 +58,23 @@ BACKENDS: Mapping[str, Row] = MappingProxyType(
     {
         "onnxruntime": Row(
             implementation="edgeprune.backends.onnxruntime:Onnxruntime",
-            variants=("fp32", "int8-dynamic", "int8-static-u8s8", "int8-static-s8s8"),
-            dialects={"int8-static-u8s8": "asymmetric", "int8-static-s8s8": "symmetric"},
+            variants=(
+                "fp32",
+                "fp16",
+                "int8-dynamic",
+                "int8-static-u8s8",
+                "int8-static-s8s8",
+                "fp32-ort",
+                "int8-dynamic-ort",
+                "int8-static-u8s8-ort",
+                "int8-static-s8s8-ort",
+            ),
+            dialects={
+                "int8-static-u8s8": "asymmetric",
+                "int8-static-s8s8": "symmetric",
+                "int8-static-u8s8-ort": "asymmetric",
+                "int8-static-s8s8-ort": "symmetric",
+            },
             package="onnxruntime",
             install="edgeprune",
             distributions=("onnx", "onnxruntime"),

@@ -47,12 +47,13 @@ def find_fusions(operators: Sequence[Operator], exported: Path, compiled: Path) 
     Args:
         operators: What the runtime says it runs.
         exported: The ONNX file as exported.
-        compiled: The file that the runtime loads; looked into only if it is ONNX too.
+        compiled: The file that the runtime loads; looked into if it, or what it was made from beside it, is
+            ONNX too.
     """
     before = operator_kinds(exported)
     own = set(before)
-    if compiled.suffix == ".onnx":
-        own |= operator_kinds(compiled, standard=True).keys()  # a runtime's own operators are its fusions
+    if (written := compiled.with_suffix(".onnx")).is_file():
+        own |= operator_kinds(written, standard=True).keys()  # a runtime's own operators are its fusions
     layers = sum(before[kind] for kind in _ATTENTION)
     alone = sum(operator.kind == "Softmax" for operator in operators)
     return Fusions(fused_operators(operators, own), layers, max(0, layers - alone))

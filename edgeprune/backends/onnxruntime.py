@@ -1,4 +1,4 @@
-"""onnxruntime: FP32, INT8 with activations quantized while running, and INT8 from a quantized model."""
+"""onnxruntime: FP32, FP16, INT8 with activations quantized while running, and INT8 from a quantized model."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ __all__ = ["Onnxruntime"]
 # 830 of 872 answers are those of FP32, against 828 with the tables left in FP32.
 QUANTIZED_OPERATORS = ["MatMul", "Gather", "Attention"]
 
+_MOBILE = "-ort"
+"""Ending of a variant that is also written in onnxruntime's own format, and runs from that."""
+
 
 class Onnxruntime:
     """Compiles for onnxruntime's CPU provider.
@@ -27,23 +30,39 @@ class Onnxruntime:
     Attention is fused beforehand, and everything else left to the session, which optimises for the CPU that
     it finds, so the files fit every architecture. Measured in the shape of MiniLM-L6 with onnxruntime 1.32 on
     x86 with VNNI, one thread, at 16 and 64 tokens: fused attention has 1.08× and 1.04× the speed in FP32,
-    1.13× and 1.03× in INT8; with a quarter of heads and FFN rows 1.31× and 1.11×, 1.29× and 1.15×.
+    1.13× and 1.03× in dynamic INT8; with a quarter of heads and FFN rows 1.31× and 1.11×, 1.29× and 1.15×.
+    What it does in static INT8 is in docs/lab-notes.md.
     """
 
     def refusal(self, variant: str, target: Target, cpu: Cpu) -> str | None:
-        """Nothing is refused: all variants run on every CPU that onnxruntime runs on."""
-        return None
+        """FP16 is for ARM; everything else runs on every CPU that onnxruntime runs on."""
+        if variant != "fp16" or target.architecture == "aarch64":
+            return None
+        return (
+            f"FP16 is for aarch64 CPUs here, and target {target.name!r} is {target.architecture}, where "
+            "onnxruntime computes it in FP32 and converts between"
+        )
 
     def compile(self, request: Request) -> Compiler:
-        """Writes `model.onnx`."""
+        """Writes `model.onnx`, and for a mobile variant what is made of it."""
+        source = request.onnx_folder / "model.onnx"
         if not request.runs_here:  # where it does, the finished artifact is opened
-            _require_known_operators(request.onnx_folder / "model.onnx")
-        inputs = input_names(read_onnx(request.onnx_folder / "model.onnx", weights=False))
-        if request.variant == "fp32":
+            _require_known_operators(source)
+        inputs = input_names(read_onnx(source, weights=False))
+        precision = request.variant.removesuffix(_MOBILE)
+        files = {"model": "model.onnx"}
+        if precision == "fp32":
             files, notes = _keep_precision(request.onnx_folder, request.output)
-            return Compiler(files=files, inputs=inputs, notes=notes)
-        done = _quantize(request) if request.variant == "int8-dynamic" else _take_quantized(request)
-        return Compiler(files={"model": "model.onnx"}, inputs=inputs, notes=done)
+        elif precision == "fp16":
+            notes = _halve(source, request.output)
+        elif precision == "int8-dynamic":
+            notes = _quantize(request)
+        else:
+            notes = _take_quantized(request, precision)
+        if precision != request.variant:
+            notes += _write_mobile(request, files)
+            files = {"model": "model.ort"}
+        return Compiler(files=files, inputs=inputs, notes=notes)
 
 
 def _require_known_operators(path: Path) -> None:
@@ -92,7 +111,36 @@ def _copy_model(source: Path, output: Path) -> dict[str, str]:
     return files
 
 
-def _take_quantized(request: Request) -> list[str]:
+def _halve(source: Path, output: Path) -> list[str]:
+    """Writes the FP16 model and says what was done."""
+    import onnx
+
+    from edgeprune.backends.onnx_half import in_half
+
+    model, fused = load_with_attention(source)
+    model, notes = in_half(model)
+    onnx.save(model, output / "model.onnx")
+    unknown = (
+        "which operators compute in FP16 depends on the device's onnxruntime: 1.27 adds in FP16, and "
+        "computes matrix products, attention and GELU in FP32"
+    )
+    return [*fused, *notes, unknown]
+
+
+def _write_mobile(request: Request, files: dict[str, str]) -> list[str]:
+    """Writes onnxruntime's own format beside the ONNX file, and says what was done."""
+    from edgeprune.backends.onnx_mobile import write_ort
+
+    if len(files) > 1:
+        raise UnsupportedError(
+            "the weights have files of their own, and a model.ort holds at most 2 GB",
+            where=f"onnxruntime/{request.variant}",
+            hint=f"use the variant {request.variant.removesuffix(_MOBILE)}",
+        )
+    return write_ort(request.output / "model.onnx", request.target.architecture)
+
+
+def _take_quantized(request: Request, precision: str) -> list[str]:
     """Writes a quantized model in the form that onnxruntime runs fastest (see `quantization.forms`)."""
     import onnx
 
@@ -102,7 +150,7 @@ def _take_quantized(request: Request) -> list[str]:
 
     model = rows_first(read_onnx(request.onnx_folder / "model.onnx"))
     notes = []
-    if request.variant == "int8-static-s8s8" and request.target.architecture == "x86_64":
+    if precision == "int8-static-s8s8" and request.target.architecture == "x86_64":
         model = unsigned(model)
         notes.append(
             "activations count from 128: the same levels, unsigned, as x86 has no products of signed ones"

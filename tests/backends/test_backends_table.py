@@ -31,10 +31,10 @@ def make_cpu(*features: str, architecture: str = "x86_64") -> Cpu:
 
 
 def test_every_row_can_be_had_here() -> None:
-    """But TensorRT's, whose needs have tests of their own."""
+    """But TensorRT's and FP16, whose needs have tests of their own."""
     cpu = make_cpu("avx512_bf16")
     for name in set(backends.names()) - {"tensorrt"}:
-        for variant in backends.BACKENDS[name].variants:
+        for variant in set(backends.BACKENDS[name].variants) - {"fp16"}:
             assert backends.check(name, variant, make_target(), cpu) is None
 
 
@@ -44,7 +44,8 @@ def test_unknown_names_get_a_suggestion_and_the_list() -> None:
     )
     assert backends.check("onnxruntime", "int8-dynamc", make_target()) == (
         "backend 'onnxruntime' has no variant 'int8-dynamc' "
-        "(did you mean 'int8-dynamic'? It has: fp32, int8-dynamic, int8-static-u8s8, int8-static-s8s8)"
+        "(did you mean 'int8-dynamic'? It has: fp32, fp16, int8-dynamic, int8-static-u8s8, int8-static-s8s8, "
+        "fp32-ort, int8-dynamic-ort, int8-static-u8s8-ort, int8-static-s8s8-ort)"
     )
     assert "did you mean" not in str(backends.check("onnxruntime", "xyz", make_target()))
 
@@ -75,6 +76,16 @@ def test_bf16_needs_the_cpu(
     target = make_target(kind, architecture)
     assert backends.check("openvino", "bf16", target, make_cpu(*features)) == refused
     assert backends.check("openvino", "fp32", target, make_cpu(*features)) is None
+
+
+def test_fp16_of_onnxruntime_is_for_arm() -> None:
+    for kind in ("local", "none"):
+        refused = backends.check("onnxruntime", "fp16", make_target(kind), make_cpu())
+        assert refused == (
+            "FP16 is for aarch64 CPUs here, and target 'a-target' is x86_64, where onnxruntime computes it in "
+            "FP32 and converts between"
+        )
+        assert backends.check("onnxruntime", "fp16", make_target(kind, "aarch64"), make_cpu()) is None
 
 
 def test_versions_are_those_that_are_installed() -> None:
