@@ -155,7 +155,10 @@ def _take_quantized(request: Request, precision: str) -> list[str]:
         notes.append(
             "activations count from 128: the same levels, unsigned, as x86 has no products of signed ones"
         )
-    model, fused = fuse_int8_attention(model)
+    try:
+        model, fused = fuse_int8_attention(model)
+    except Exception as error:  # a search for patterns; the model runs as well without
+        fused = [f"attention is left as quantized: {type(error).__name__}: {error}"]
     model = explicit_products(model)
     del model.graph.value_info[:]  # see `_forget_shapes`
     onnx.save(model, request.output / "model.onnx")

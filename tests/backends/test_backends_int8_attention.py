@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from test_backends_table import make_target
 
 from edgeprune import backends
+from edgeprune.backends import onnx_int8_attention
 from edgeprune.backends.onnx_attention_form import find_attention
 from edgeprune.backends.onnx_int8_attention import fuse_int8_attention
 from edgeprune.backends.onnx_int8_products import explicit_products
@@ -169,6 +170,23 @@ def test_the_report_says_what_was_fused_and_all_products_run_in_int8(
     assert not pooled, "its weights would be dequantized in every call"
     inside = sum(operator.kind == "MultiHeadAttention" for operator in found.operators)
     assert found.products.get("f32", 0) == inside
+
+
+def test_a_graph_that_the_search_fails_on_is_compiled_without_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(model: onnx.ModelProto) -> None:
+        raise KeyError("x7")
+
+    monkeypatch.setattr(onnx_int8_attention, "find_attention", fails)
+    source = _folder(tmp_path / "source", "asymmetric")
+    target = make_target("local", describe().architecture)
+    compiled = backends.compile_variant(
+        "onnxruntime", source, "int8-static-u8s8", target, tmp_path / "out", max_length=40
+    )
+    assert compiled.notes == ["attention is left as quantized: KeyError: 'x7'"]
+    assert compiled.fusions is not None
+    assert compiled.fusions.attention_fused == 0
 
 
 def test_signed_activations_stay_signed_for_arm(tmp_path: Path) -> None:
