@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ __all__ = ["MISS", "Met", "Round", "meet"]
 
 ROUNDS = 4
 CLOSE = 0.03  # relative; nearer than that, two measurements of one structure differ as much
+STEEPEST = 4.0  # noise between two near ratios says nothing beyond it
 MISS = 0.1  # relative; further than that the user is told
 
 
@@ -44,8 +45,20 @@ class Met:
     rounds: tuple[Round, ...]
 
 
+def _slope(rounds: Sequence[Round]) -> float:
+    """By how much the measured time grows with the ratio that is asked for, in logarithms; 1 to begin with.
+
+    What is fixed takes time at any ratio, so time may grow much slower than the ratio.
+    """
+    if len(rounds) < 2:
+        return 1.0
+    before, now = rounds[-2:]
+    grown = log(now.measured.estimate / before.measured.estimate) / log(now.asked / before.asked)
+    return min(max(grown, 1 / STEEPEST), STEEPEST)
+
+
 def meet(wanted: float, choose: Callable[[float], Choice], measure: Callable[[Choice], Interval]) -> Met:
-    """Choose by the table, time the result, and ask the table for as much more or less as it missed by.
+    """Choose by the table, time the result, and ask the table for more or less by what it missed.
 
     Stops when the measured time is within 3 % of what is wanted, when nothing new is chosen, when the
     corrected ratio cannot be chosen for, or after 4 structures.
@@ -74,6 +87,6 @@ def meet(wanted: float, choose: Callable[[float], Choice], measure: Callable[[Ch
         rounds.append(Round(asked, choice.cost_ratio or asked, measured))
         if abs(measured.estimate / wanted - 1) <= CLOSE:
             break
-        asked *= wanted / measured.estimate
+        asked *= (wanted / measured.estimate) ** (1 / _slope(rounds))
     best = min(found, key=lambda number: abs(log(rounds[number].measured.estimate / wanted)))
     return Met(found[best], rounds[best].measured, tuple(rounds))
