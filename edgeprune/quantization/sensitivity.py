@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ __all__ = [
     "fewest_to_keep",
     "groups",
     "logits_of",
+    "matching",
 ]
 
 Logits = npt.NDArray[np.float32]
@@ -127,6 +129,24 @@ def groups(model: ModelProto, settings: Settings) -> tuple[Group, ...]:
         name = path if paths[path] == 1 else f"{path} ({kind})"
         found.append(Group(name if pairs[path, kind] == 1 else part[0], kind, part))
     return tuple(found)
+
+
+def matching(found: Sequence[Group], patterns: Sequence[str]) -> tuple[frozenset[str], list[str]]:
+    """Nodes that patterns name, and the patterns that name none.
+
+    Args:
+        found: To choose from.
+        patterns: Of names of groups or of their nodes, with ``*`` and ``?``; a group goes as a whole.
+    """
+    nodes, strange = set[str](), []
+    for pattern in patterns:
+        meant = [
+            group for group in found if any(fnmatchcase(name, pattern) for name in (group.name, *group.nodes))
+        ]
+        nodes |= {node for group in meant for node in group.nodes}
+        if not meant:
+            strange.append(pattern)
+    return frozenset(nodes), strange
 
 
 def costs(

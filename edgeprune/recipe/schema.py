@@ -257,6 +257,11 @@ class Target(Section):
         description="Sparsity patterns that this target's backends turn into speed."
     )
     alignment: int = Field(16, ge=1, description="Kept widths are multiples of this.")
+    full_precision: list[str] = Field(
+        default_factory=list,
+        description="Operators that `quantize` leaves in FP32 for it: names of them or of their groups, "
+        "with `*`.",
+    )
     compute_capabilities: list[ComputeCapability] | None = Field(
         default=None,
         min_length=1,
@@ -281,6 +286,7 @@ class Target(Section):
         return self
 
     def only(self, backend: str, variant: str) -> Target:
-        """What one of its variants depends on: without its description, other variants, and patterns."""
+        """What compiling one of its variants depends on: without what it tells people and other stages."""
         alone = BackendVariants(backend=backend, variants=[variant])
-        return self.model_copy(update={"description": self.name, "backends": [alone], "speeds_up": []})
+        left_out: dict[str, Any] = {"speeds_up": [], "full_precision": []}
+        return self.model_copy(update={"description": self.name, "backends": [alone], **left_out})

@@ -64,7 +64,13 @@ class QuantizeConfig(distill.DistillConfig):
     embeddings: Literal["rows", "table", "none"] = Field(
         "rows", description="A scale per row of an embedding table, one for all, or FP32."
     )
+    per_channel: bool = Field(True, description="A scale per output channel of a matrix, or one for all.")
     products: bool = Field(False, description="Attention's two products in INT8, too.")
+    keep: list[str] = Field(
+        default_factory=list,
+        description="What stays in FP32: names of operators or of their groups, with `*`; those of the "
+        "targets' `full_precision` are added.",
+    )
     search: SearchConfig = Field(
         default_factory=lambda: SearchConfig.model_validate({}), description="What goes back to FP32."
     )
@@ -121,6 +127,9 @@ def _untrainable(config: QuantizeConfig) -> list[Problem]:
     if config.products:
         message = "mode: qat does not train attention's products in INT8"
         problems.append(Problem(("products",), message, "leave it out"))
+    if not config.per_channel:
+        message = "mode: qat trains a scale per output channel"
+        problems.append(Problem(("per_channel",), message, "leave it out"))
     return problems
 
 
@@ -199,7 +208,9 @@ def fit(config: QuantizeConfig, targets: Sequence[Target]) -> QuantizeConfig:
                 )
             ]
         )
+    full = [pattern for target in targets for pattern in target.full_precision]
     changed: dict[str, Any] = {
+        "keep": list(dict.fromkeys([*config.keep, *full])),
         "dialects": config.dialects or sorted(needed),
         "weight_bits": config.weight_bits or _weight_bits(targets),
     }

@@ -48,7 +48,9 @@ class Trained:
     notes: list[str]
 
 
-def train(work: Work, begun: Start, batches: Sequence[Batch], others: Sequence[Batch]) -> Trained:
+def train(
+    work: Work, begun: Start, batches: Sequence[Batch], others: Sequence[Batch], kept: frozenset[str]
+) -> Trained:
     """Train the model that was exported, and export it again.
 
     Args:
@@ -56,6 +58,7 @@ def train(work: Work, begun: Start, batches: Sequence[Batch], others: Sequence[B
         begun: The calibrated model.
         batches: Calibration examples.
         others: Examples that are judged.
+        kept: Operators that stay in FP32.
 
     Raises:
         UnsupportedError: The PyTorch model is not the exported one, or its architecture is not known.
@@ -78,7 +81,7 @@ def train(work: Work, begun: Start, batches: Sequence[Batch], others: Sequence[B
     tokenizer = transformers.AutoTokenizer.from_pretrained(work.inputs["model"], local_files_only=True)
     student = load(work.inputs["model"])
     sites = _sites(student, begun.plain, batches[0])
-    fake = FakeQuantization(_plan(begun, sites, config))
+    fake = FakeQuantization(_plan(begun, [site for site in sites if site.operator not in kept], config))
 
     def qualities() -> dict[str, Any]:
         found = {}

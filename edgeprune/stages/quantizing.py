@@ -56,6 +56,7 @@ def quantize(work: Work) -> Outcome:
         *trials.notes,
         *said,
         *_about_bits(config),
+        *(f"`keep` has {pattern!r}, which names no operator of this model" for pattern in trials.strange),
         *(note for _, said in dialects.values() for note in said),
     ]
     return Outcome(record=record, notes=list(dict.fromkeys(notes)))
@@ -101,7 +102,8 @@ def _trained(
     begun = Start(plain_graph, _calibrated(work, batches))
     before = _Trials(work, begun.calibrated, batches, others)
     plain = {dialect: before.agreement(before.settings(dialect)) for dialect in config.dialects or ()}
-    trained = train(work, begun, batches, others)
+    kept = before.settings((config.dialects or ["symmetric"])[0]).keep
+    trained = train(work, begun, batches, others, kept)
     after = _Trials(work, trained.calibrated, batches, others, before.expected)
     differences = {dialect: after.difference(dialect, found) for dialect, found in trained.answers.items()}
     record = trained.record | {"untrained_agreement": plain, "logit_difference": differences}
@@ -143,6 +145,7 @@ class _Trials:
 
     Attributes:
         expected: What the FP32 model answers to the judged texts, [texts, classes]; left out: this model's.
+        strange: Patterns of `keep` that name no operator.
     """
 
     def __init__(
@@ -153,11 +156,13 @@ class _Trials:
         others: Sequence[Batch],
         expected: Logits | None = None,
     ) -> None:
-        from edgeprune.quantization.sensitivity import logits_of
+        from edgeprune.quantization.sensitivity import groups, logits_of, matching
 
         self._work, self._calibrated = work, calibrated
         self._batches, self._others = batches, others
         self.expected: Logits = logits_of(calibrated.model, others) if expected is None else expected
+        whole = groups(calibrated.model, self._asked("symmetric"))  # the same in both dialects
+        self._named, self.strange = matching(whole, work.config.keep)
         self._agreements: dict[Settings, float] = {}
 
     @property
@@ -166,17 +171,20 @@ class _Trials:
         return self._calibrated.notes
 
     def settings(self, dialect: Dialect) -> Settings:
-        """Of the recipe, with all that has a range in INT8."""
+        """Of the recipe, with all in INT8 that has a range and is not named to stay."""
+        return self._calibrated.within(replace(self._asked(dialect), keep=self._named))
+
+    def _asked(self, dialect: Dialect) -> Settings:
         from edgeprune.quantization.qdq import Settings
 
         config: QuantizeConfig = self._work.config
-        plain = Settings(
+        return Settings(
             dialect,
+            per_channel=config.per_channel,
             products=config.products,
             embeddings=config.embeddings,
             weight_bits=config.weight_bits or 8,
         )
-        return self._calibrated.within(plain)
 
     def written(self, settings: Settings) -> tuple[Any, Quantized]:
         """The model in INT8, and what was done."""
@@ -248,7 +256,7 @@ def _write(work: Work, trials: _Trials, dialect: Dialect) -> tuple[dict[str, Any
         settings = replace(settings, keep=settings.keep | search.nodes)
     agreement = trials.agreement(settings)
     model, done = trials.written(settings)
-    if wrong := violations(model, dialect):
+    if wrong := violations(model, dialect, per_channel=config.per_channel):
         raise EdgepruneError(f"the {dialect} model breaks its own rules: {wrong[0]}", where=dialect)
     folder = work.output / dialect
     folder.mkdir()

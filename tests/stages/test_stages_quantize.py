@@ -118,3 +118,45 @@ def test_an_engine_that_is_not_installed_is_said_when_the_plan_is_made(
     with pytest.raises(UnsupportedError, match="needs what is not installed: torchao") as caught:
         QUANTIZE.fit(config, [_target("openvino", "int8")])
     assert caught.value.where == "stages.quantize.engine"
+
+
+# What the user decides
+
+
+def _unchanged(layer: Any) -> None:
+    """The original as it is."""
+
+
+def test_what_is_named_stays_in_fp32(world: dict[str, Path], tmp_path: Path) -> None:
+    search = {"min_agreement": 0.0}  # sends nothing else back
+    whole = _quantized(world, tmp_path / "all", _unchanged, search=search)
+    names = ["*layer.0/attention/self", "*nothing*"]
+    kept = _quantized(world, tmp_path / "kept", _unchanged, search=search, keep=names)
+    for dialect, record in kept.record["dialects"].items():
+        all_linear = whole.record["dialects"][dialect]["int8_operators"]["linear"]
+        assert record["int8_operators"]["linear"] == all_linear - 3, "Q, K and V of one layer"
+        assert record["fp32_operators"] == whole.record["dialects"][dialect]["fp32_operators"] + 3
+    assert "`keep` has '*nothing*', which names no operator of this model" in kept.notes
+    assert not any("*layer.0" in note for note in kept.notes)
+
+
+def test_a_target_says_what_it_needs_in_fp32() -> None:
+    target = {
+        "name": "board", "description": "A board.", "architecture": "aarch64", "device": {"kind": "none"},
+        "backends": [{"backend": "onnxruntime", "variants": ["int8-static-s8s8"]}], "speeds_up": [],
+        "full_precision": ["*classifier*", "*pooler*"],
+    }  # fmt: skip
+    config = QUANTIZE.config.model_validate({"keep": ["*layer.0*", "*pooler*"]})
+    found = QUANTIZE.fit(config, [Target.model_validate(target)])
+    assert found.keep == ["*layer.0*", "*pooler*", "*classifier*"]
+
+
+def test_a_scale_for_a_whole_matrix(world: dict[str, Path], tmp_path: Path) -> None:
+    sizes = {}
+    for per_channel in (True, False):
+        folder = tmp_path / str(per_channel)
+        found = _quantized(world, folder, _unchanged, per_channel=per_channel)
+        sizes[per_channel] = found.record["dialects"]["symmetric"]["matrix_bytes"]["int8"]
+    assert sizes[False] < sizes[True]
+    (problem,) = QUANTIZE.check(QUANTIZE.config.model_validate({"mode": "qat", "per_channel": False}))
+    assert problem.key == ("per_channel",)
