@@ -11,8 +11,10 @@ runs in the type that the graph gives it.
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -132,7 +134,8 @@ class Network:
             profile.set_shape(name, shapes.least, shapes.usual, shapes.most)
         config.add_optimization_profile(profile)
         self._log.errors.clear()
-        engine = self._builder.build_serialized_network(self._network, config)
+        with _nothing_collected():
+            engine = self._builder.build_serialized_network(self._network, config)
         if engine is None:
             raise UnsupportedError(
                 f"{self.toolkit.version} builds no engine for compute capability {capability}: "
@@ -149,10 +152,12 @@ def parse(toolkit: Toolkit, path: Path) -> Network:
     """
     trt = toolkit.module
     log = _make_log(trt)
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(path)):
+    with _nothing_collected():
+        builder = trt.Builder(log)
+        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        parser = trt.OnnxParser(network, log)
+        taken = parser.parse_from_file(str(path))
+    if not taken:
         errors = [parser.get_error(place) for place in range(parser.num_errors)]
         reasons = [
             f"node {error.node_name()!r} ({error.node_operator()}): {_readable(error.desc())}"
@@ -162,6 +167,22 @@ def parse(toolkit: Toolkit, path: Path) -> Network:
         ]
         raise UnsupportedError(f"{toolkit.version} does not take the model: {_listed(reasons)}")
     return Network(toolkit, builder, network, log)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Python's garbage collector stands still.
+
+    TensorRT calls our logger while it holds a lock. An earlier builder that is collected there, such as one
+    that a failed attempt left in its traceback, waits for that lock, and so for ever.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _make_log(trt: Any) -> Any:

@@ -186,6 +186,37 @@ def test_the_same_model_gives_the_same_bytes_but_for_the_engines(exported: Path,
     assert one == two
 
 
+LEFT_BEHIND = """
+import gc, sys
+from pathlib import Path
+from edgeprune.backends import tensorrt_toolkit
+
+plain = tensorrt_toolkit._make_log
+
+def make_log(trt):
+    class Collecting(type(plain(trt))):
+        def log(self, severity, message):
+            gc.set_threshold(1)
+            super().log(severity, [message for _ in [[] for _ in range(100)]][0])
+    return Collecting()
+
+(toolkit,), model = tensorrt_toolkit.open_toolkits(), Path(sys.argv[1])
+left = [tensorrt_toolkit.parse(toolkit, model)]
+left.append(left)
+gc.set_threshold(10**6)
+tensorrt_toolkit._make_log = make_log
+del left
+tensorrt_toolkit.parse(toolkit, model)
+"""
+
+
+@kit.needs_wheels
+def test_a_builder_that_a_failure_left_behind_stops_no_other(exported: Path) -> None:
+    """Collected while TensorRT tells something, it would wait for ever for the lock that TensorRT holds then."""
+    words = [sys.executable, "-c", LEFT_BEHIND, str(exported / "model.onnx")]
+    subprocess.run(words, check=True, timeout=120)
+
+
 @kit.needs_wheels
 def test_left_out_capabilities_are_those_of_common_cards(exported: Path, tmp_path: Path) -> None:
     _built(exported, "fp32", tmp_path, kit.make_target())
