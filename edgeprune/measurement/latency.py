@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["Length", "Summary", "Timings", "measure_interleaved", "plan_blocks"]
+__all__ = ["Length", "Summary", "Timings", "measure_interleaved", "no_garbage_collection", "plan_blocks"]
 
 Length = int | Literal["real"]
 
@@ -94,7 +94,7 @@ def measure_interleaved(
         for name in models:
             times[name][length] = np.empty((blocks, per_block), np.int64)
         names = list(models)
-        with _no_garbage_collection():
+        with no_garbage_collection():
             for block in range(blocks):
                 first = block * per_block
                 for position in order.permutation(len(names)).tolist():
@@ -114,7 +114,8 @@ def _timed(model: Callable[[Any], Any], value: Any, clock: Callable[[], int]) ->
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
+    """Collects now, and then not until the end of the block."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.measurement.stand_in import STAND_IN
 from edgeprune.measurement.verdict import Candidate, Judgement, judge, judge_target
 from edgeprune.pipeline.ablating import ablation
-from edgeprune.pipeline.measured import Measured, candidate, latency_rows, open_measured, reported
+from edgeprune.pipeline.measured import Measured, candidate, latency_rows, open_measured, reported, throughput
 from edgeprune.pipeline.targeting import TargetPlan
 from edgeprune.recipe.schema import RecipeShell
 from edgeprune.report.model import DeviceRow, Fusions, Quality, TargetRow, VariantRow
@@ -112,6 +112,7 @@ def _original_row(artifacts: Mapping[str, Artifact], measured: Measured, shell: 
         reason="the dense fine-tuned model that every variant is judged against",
         quality=Quality(**facts["quality"]),
         latency=latency_rows(measured, ORIGINAL, shell),
+        throughput=throughput(facts),
         file_bytes=trained.files["model.safetensors"]["size"],
         load_seconds=facts.get("load_seconds"),
         peak_memory_bytes=facts.get("peak_memory_bytes"),
@@ -146,6 +147,7 @@ def _variant_row(
             "difference_points": reported(item.difference),
             "agreement": item.agreement.estimate,
             "latency": latency_rows(measured, item.name, shell),
+            "throughput": throughput(facts),
             "load_seconds": facts.get("load_seconds"),
             "peak_memory_bytes": facts.get("peak_memory_bytes"),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from edgeprune.measurement import statistics
 from edgeprune.measurement.latency import Timings
+from edgeprune.measurement.throughput import Rounds
 from edgeprune.measurement.verdict import Candidate
 from edgeprune.recipe.schema import Length, RecipeShell
-from edgeprune.report.model import Interval, LatencyRow
+from edgeprune.report.model import Interval, LatencyRow, Throughput
 from edgeprune.stages.answering import ORIGINAL
 from edgeprune.stages.measure import timing_name
 
-__all__ = ["Measured", "candidate", "latency_rows", "open_measured", "reported"]
+__all__ = ["Measured", "candidate", "latency_rows", "open_measured", "reported", "throughput"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,21 @@ def latency_rows(measured: Measured, name: str, shell: RecipeShell) -> list[Late
             )
         )
     return rows
+
+
+def throughput(facts: Mapping[str, Any]) -> Throughput | None:
+    """Texts a second, from what is known of a model; None where that was not measured."""
+    if "throughput" not in facts:
+        return None
+    rounds = Rounds(**facts["throughput"])
+    low, high = rounds.spread
+    return Throughput(
+        texts_per_second=rounds.texts_per_second,
+        low=low,
+        high=high,
+        rounds=len(rounds.texts),
+        streams=rounds.streams,
+    )
 
 
 def reported(interval: statistics.Interval) -> Interval:

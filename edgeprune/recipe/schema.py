@@ -189,6 +189,12 @@ class Measurement(Section):
     )
     calls: int = Field(200, ge=20, le=100_000, description="Timed calls per model and length.")
     warmup: int = Field(10, ge=1, description="Untimed calls before the first timed one.")
+    throughput_seconds: float = Field(
+        1.0,
+        ge=0.0,
+        le=60.0,
+        description="Seconds that each model answers in each of 3 rounds; 0: no throughput.",
+    )
     ablation: bool = Field(
         True,
         description="Compile and measure the original too, as it is without compression, to show what each "

@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgeprune.report import ablations, content, tables
+from edgeprune.report import ablations, content, tables, throughputs
 from edgeprune.report.formatting import minutes, moment, plain, short_hash, to_ascii
 from edgeprune.report.model import Report, TargetRow
 from edgeprune.report.stage_texts import stage_texts
@@ -132,7 +132,23 @@ class _Writer:
             yield Text()
             yield self._text(f"{group.length} ({group.calls})", "bold")
             yield self._latency(group)
+        yield from self._throughput(target)
         yield from self._ablation(target)
+
+    def _throughput(self, target: TargetRow) -> Iterator[RenderableType]:
+        introduction = throughputs.introduction(target, self._report.batch)
+        if not introduction:
+            return
+        yield Text()
+        yield self._text(introduction, "italic")
+        yield Text()
+        table = self._table([(name, index > 0) for index, name in enumerate(throughputs.HEADS)])
+        for row in throughputs.cells(target):
+            cells = (row.texts, row.rounds, row.streams)
+            table.add_row(
+                self._text(row.name, "bold" if row.chosen else ""), *(self._text(cell) for cell in cells)
+            )
+        yield table
 
     def _ablation(self, target: TargetRow) -> Iterator[RenderableType]:
         introduction = ablations.introduction(target)

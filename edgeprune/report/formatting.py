@@ -23,6 +23,7 @@ __all__ = [
     "percent",
     "plain",
     "points",
+    "rate",
     "score",
     "short_hash",
     "size",
@@ -51,6 +52,16 @@ def milliseconds(value: float) -> str:
     if 0 < value < 0.1:
         return f"{value:.3f}"
     return f"{value:.2f}" if value < 100 else f"{value:.1f}"
+
+
+def rate(value: float) -> str:
+    """How many a second, three digits at least from 1 on.
+
+    >>> rate(1834.4), rate(152.0), rate(47.31), rate(3.456)
+    ('1,834', '152', '47.3', '3.46')
+    """
+    decimals = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:,.{decimals}f}"
 
 
 def times(ratio: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from edgeprune.report import ablations, content, formatting, plot, tables
+from edgeprune.report import ablations, content, formatting, plot, tables, throughputs
 from edgeprune.report.model import Report, StageRow, TargetRow
 from edgeprune.report.stage_sections import shown_in_sections, stage_sections
 
@@ -53,6 +53,7 @@ def render(report: Report) -> str:
         content=content,
         tables=tables,
         ablations=ablations,
+        throughputs=throughputs,
         format=formatting,
         drawings=drawings,
         sections=stage_sections(report),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from edgeprune.report import ablations, content, tables
+from edgeprune.report import ablations, content, tables, throughputs
 from edgeprune.report.formatting import MISSING, minutes, moment, plain, short_hash, size
 from edgeprune.report.model import AssetRow, Report, TargetRow
 from edgeprune.report.stage_texts import stage_texts
@@ -92,6 +92,10 @@ def _target(report: Report, target: TargetRow) -> Iterator[str]:
         for group in groups:
             yield f"**{group.length}** ({group.calls})"
             yield _latency(group)
+    if introduction := throughputs.introduction(target, report.batch):
+        yield "### Throughput"
+        yield escape(introduction)
+        yield _throughput(target)
     yield from _ablation(target, report.metric)
 
 
@@ -146,6 +150,16 @@ def _latency(group: tables.LatencyGroup) -> str:
         (
             (_name(row.name, chosen=row.chosen), row.p50, row.p90, row.p99, row.vs_original, row.vs_fp32)
             for row in group.rows
+        ),
+    )
+
+
+def _throughput(target: TargetRow) -> str:
+    return _table(
+        tuple(head.capitalize() for head in throughputs.HEADS),
+        (
+            (_name(row.name, chosen=row.chosen), row.texts, row.rounds, row.streams)
+            for row in throughputs.cells(target)
         ),
     )
 

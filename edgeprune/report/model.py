@@ -27,6 +27,7 @@ __all__ = [
     "Report",
     "StageRow",
     "TargetRow",
+    "Throughput",
     "UnusableRows",
     "VariantRow",
 ]
@@ -83,6 +84,20 @@ class LatencyRow(Row):
     speedup_fp32: Interval | None = None
 
 
+class Throughput(Row):
+    """Texts of their real lengths that one model answers a second, where it always has more of them.
+
+    `texts_per_second` is over all rounds; `low` and `high` are the slowest and the fastest round, which is no
+    confidence interval. `streams`: batches that were under way at once.
+    """
+
+    texts_per_second: float
+    low: float
+    high: float
+    rounds: int
+    streams: int
+
+
 class Fusions(Row):
     """What the runtime fused of the model's graph.
 
@@ -119,6 +134,7 @@ class VariantRow(Row):
     )
     agreement: float | None = Field(default=None, description="Share of examples with the original's answer.")
     latency: list[LatencyRow] = Field(default_factory=list)
+    throughput: Throughput | None = Field(default=None, description="None: not measured.")
     file_bytes: int | None = None
     load_seconds: float | None = Field(default=None, description="From nothing to ready, in a fresh process.")
     peak_memory_bytes: int | None = Field(

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Mapping, TypeVar
 
 import numpy as np
 
@@ -26,10 +26,13 @@ __all__ = [
     "Operator",
     "Session",
     "open_session",
+    "opened",
 ]
 
 # What `Session.run` takes, in this order, by the names that models give them.
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+Opened = TypeVar("Opened")
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,25 @@ class Session(ABC):
         Raises:
             RunnerError: The three do not have the same two-dimensional shape.
         """
+        return self._answer(self.feed(ids, mask, types))
+
+    def feed(self, ids: np.ndarray, mask: np.ndarray, types: np.ndarray) -> dict[str, np.ndarray]:
+        """What the runtime is given for one batch: exactly the inputs that the model has, padded.
+
+        Args:
+            ids: See `run`.
+            mask: See `run`.
+            types: See `run`.
+
+        Raises:
+            RunnerError: The three do not have the same two-dimensional shape.
+        """
         if ids.ndim != 2 or not ids.shape == mask.shape == types.shape:
             raise RunnerError(
                 f"inputs have the shapes {ids.shape}, {mask.shape}, {types.shape}; need one 2-D shape"
             )
         arrays = dict(zip(INPUTS, self._pad(ids, mask, types)))
-        return self._answer({name: arrays[name] for name in self.variant.inputs})
+        return {name: arrays[name] for name in self.variant.inputs}
 
     def _pad(self, ids: np.ndarray, mask: np.ndarray, types: np.ndarray) -> list[np.ndarray]:
         """The inputs, contiguous and filled up to a whole bucket; the mask hides what is added."""
@@ -127,7 +143,7 @@ class Session(ABC):
 
 
 class OnnxruntimeSession(Session):
-    """onnxruntime on the CPU."""
+    """onnxruntime on the CPU. `run` may be called from several threads at once."""
 
     def __init__(self, folder: Path, variant: Variant, threads: int) -> None:
         super().__init__(folder, variant, threads)
@@ -176,27 +192,31 @@ class OnnxruntimeSession(Session):
 
 
 class OpenvinoSession(Session):
-    """OpenVINO on the CPU, compiled once for all lengths."""
+    """OpenVINO on the CPU, compiled once for all lengths.
 
-    def __init__(self, folder: Path, variant: Variant, threads: int) -> None:
+    Attributes:
+        compiled: The runtime's compiled model.
+    """
+
+    def __init__(self, folder: Path, variant: Variant, threads: int, hint: str = "LATENCY") -> None:
         super().__init__(folder, variant, threads)
         import openvino
 
         asked = "bf16" if variant.precision == "bf16" else "f32"
         self._runtime = openvino
-        self._compiled = openvino.Core().compile_model(
+        self.compiled = openvino.Core().compile_model(
             str(self.model_path),
             "CPU",
             {
-                "PERFORMANCE_HINT": "LATENCY",
+                "PERFORMANCE_HINT": hint,
                 "INFERENCE_NUM_THREADS": threads,
                 "INFERENCE_PRECISION_HINT": asked,
             },
         )
-        self._hint: str = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        self._hint: str = self.compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if self._hint != asked:
             raise RunnerError(f"{folder} needs {asked}, but OpenVINO runs {self._hint} on this CPU")
-        self._request = self._compiled.create_infer_request()
+        self._request = self.compiled.create_infer_request()
 
     def _answer(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
         for name, array in arrays.items():
@@ -209,7 +229,7 @@ class OpenvinoSession(Session):
         """Reads the graph that the CPU plugin made."""
         products: Counter[str] = Counter()
         operators = []
-        for node in self._compiled.get_runtime_model().get_ordered_ops():
+        for node in self.compiled.get_runtime_model().get_ordered_ops():
             info = node.get_rt_info()
             kind = info["layerType"].astype(str)
             if _is_product(kind):
@@ -222,7 +242,10 @@ class OpenvinoSession(Session):
         return Executed(summary, dict(products), tuple(operators))
 
 
-SESSIONS: dict[str, type[Session]] = {"onnxruntime": OnnxruntimeSession, "openvino": OpenvinoSession}
+SESSIONS: dict[str, Callable[[Path, Variant, int], Session]] = {
+    "onnxruntime": OnnxruntimeSession,
+    "openvino": OpenvinoSession,
+}
 
 
 def open_session(folder: str | Path, threads: int | None = None) -> Session:
@@ -236,17 +259,23 @@ def open_session(folder: str | Path, threads: int | None = None) -> Session:
         RunnerError: The folder is not a compiled model, its runtime is not installed here, or the runtime
             refuses the model or the precision.
     """
-    folder = Path(folder)
+    return opened(Path(folder), threads, SESSIONS)
+
+
+def opened(
+    folder: Path, threads: int | None, kinds: Mapping[str, Callable[[Path, Variant, int], Opened]]
+) -> Opened:
+    """What the backend's entry of `kinds` makes of the compiled model in `folder`; see `open_session`."""
     variant = read_variant(folder)
-    if variant.backend not in SESSIONS:
-        known = ", ".join(sorted(SESSIONS))
+    if variant.backend not in kinds:
+        known = ", ".join(sorted(kinds))
         raise RunnerError(f"{folder} is for {variant.backend!r}; this runner knows {known}")
     strange = [name for name in variant.inputs if name not in INPUTS]
     if strange:
         raise RunnerError(f"{folder} needs the inputs {strange}; this runner feeds {', '.join(INPUTS)}")
     count = threads or variant.threads or usable_cores(describe())
     try:
-        return SESSIONS[variant.backend](folder, variant, count)
+        return kinds[variant.backend](folder, variant, count)
     except ModuleNotFoundError as error:
         raise RunnerError(f"{folder} needs {variant.backend}: pip install {variant.backend}") from error
     except RunnerError:

@@ -3,14 +3,15 @@
 Where the chain made something else of the original, what its variants would be without that is measured in
 the same run: their dense counterparts, which show what each step brought and are no candidates.
 
-Only raw results are kept here (logits per example, nanoseconds per call). Intervals and verdicts are
-made from them when the report is written, so that another acceptance needs no new measurement.
+Only raw results are kept here (logits per example, nanoseconds per call, texts per round). Intervals and
+verdicts are made from them when the report is written, so that another acceptance needs no new measurement.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from edgeprune.measurement.accuracy import Predictor
     from edgeprune.measurement.batches import Batch
     from edgeprune.measurement.reading import Reading
+    from edgeprune.measurement.throughput import Rounds
     from edgeprune.runner.session import Session
 
 __all__ = ["MEASURE", "ORIGINAL", "MeasureConfig", "timing_name"]
@@ -63,7 +65,7 @@ class MeasureConfig(Section):
 
 
 def apply(work: Work) -> Outcome:
-    """Measure accuracy, then latency, then load time and memory in fresh processes."""
+    """Measure accuracy, latency, throughput, then load time and memory in fresh processes."""
     from edgeprune.measurement.pytorch import open_original
     from edgeprune.measurement.reading import read_texts
     from edgeprune.stages.quiet import quiet_libraries
@@ -90,8 +92,10 @@ def apply(work: Work) -> Outcome:
     nanoseconds = _latency(models, streams, protocol, work.progress)
     executed = {ORIGINAL: original.executed}
     executed |= {name: sessions[name].executed().summary for name in logits if name in sessions}
+    del models, sessions
+    rounds = _throughput(original, candidates, config.threads, readings, protocol, work.progress)
 
-    del models, sessions, original
+    del original
     work.progress(text="load time and memory in fresh processes")
     longest = max(
         (batch for stream in streams.values() for batch in stream[ORIGINAL]), key=lambda batch: batch.ids.size
@@ -103,6 +107,8 @@ def apply(work: Work) -> Outcome:
         name: {"executed": executed[name], **fresh.get(name, {}), **scores(values, validation)}
         for name, values in logits.items()
     }
+    for name, found in rounds.items():
+        record[name]["throughput"] = asdict(found)
     (work.output / "measured.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
     return Outcome(record={"models": record}, notes=[*reading_notes(readings), *notes, *silent])
 
@@ -172,6 +178,30 @@ def _latency(
     return found
 
 
+def _throughput(
+    original: Predictor,
+    candidates: Mapping[str, Path],
+    threads: int,
+    readings: Mapping[str, Reading],
+    protocol: Measurement,
+    progress: Progress,
+) -> dict[str, Rounds]:
+    """Texts that the original and each candidate answer in the time of a round; none without such a time.
+
+    PyTorch has one set of threads for the whole process, so the original answers one batch after the other.
+    """
+    from edgeprune.measurement.throughput import measure_rounds
+    from edgeprune.runner.throughput import Callers, ThroughputSession, open_throughput
+
+    if not protocol.throughput_seconds:
+        return {}
+    progress(text=f"throughput, {len(candidates) + 1} models in turns")
+    models: dict[str, ThroughputSession] = {ORIGINAL: Callers(original.run, 1)}
+    models |= {name: open_throughput(folder, threads) for name, folder in candidates.items()}
+    batches = _streams({name: readings[name] for name in models}, "real", protocol)
+    return measure_rounds(models, batches, protocol.throughput_seconds)
+
+
 def _fresh(
     original: Path, folders: Mapping[str, Path], threads: int, batch: Batch
 ) -> dict[str, dict[str, Any]]:
@@ -188,7 +218,7 @@ def _fresh(
 
 MEASURE = Stage(
     name="measure",
-    summary="accuracy and latency of all variants of one target, beside the original",
+    summary="accuracy, latency and throughput of all variants of one target, beside the original",
     config=MeasureConfig,
     apply=apply,
     requires=("original", "data"),

@@ -11,7 +11,7 @@ from pipeline_kit import MEASURED
 
 from edgeprune.errors import ExitCode
 from edgeprune.pipeline import running
-from edgeprune.report.model import Fusions, LatencyRow, Report, TargetRow, VariantRow
+from edgeprune.report.model import Fusions, LatencyRow, Report, TargetRow, Throughput, VariantRow
 from edgeprune.runner import cpu
 
 pytestmark = pytest.mark.usefixtures("imitated")
@@ -96,6 +96,18 @@ def test_latency_is_compared_with_the_original_and_with_the_same_runtime_in_fp32
         assert (int8.speedup_original.low, int8.speedup_original.estimate) == (4.0, 4.0)
         assert int8.speedup_fp32.estimate == 2.0
         assert at("openvino/fp32", length).speedup_fp32 is None
+
+
+def test_throughput_is_over_all_rounds_with_the_slowest_and_the_fastest(judge: Judge) -> None:
+    """None for a model that was measured without it, as all were in older artifacts."""
+    rows = _rows(judge())
+    assert rows["original"].throughput == Throughput(
+        texts_per_second=105.0, low=100.0, high=110.0, rounds=2, streams=1
+    )
+    assert rows["onnxruntime/int8-dynamic"].throughput == Throughput(
+        texts_per_second=900 / 3.25, low=100.0, high=400.0, rounds=3, streams=2
+    )
+    assert rows["onnxruntime/fp32"].throughput is None
 
 
 def test_a_variant_that_loses_too_much_is_not_chosen_however_fast(

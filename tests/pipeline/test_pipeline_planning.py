@@ -94,6 +94,7 @@ def test_a_target_of_another_architecture_is_compiled_and_not_measured(
         ("model.max_length=16", {"finetune", *AFTER_EXPORT}),
         ("measurement.calls=200", {"measure pc"}),
         ("measurement.lengths=[real]", {"measure pc"}),
+        ("measurement.throughput_seconds=0", {"measure pc"}),
         ("task.labels={1: good, 0: bad}", EVERYTHING),
         ("task.max_unusable=0.5", EVERYTHING),
         ("task.columns.text=label", EVERYTHING),

@@ -62,6 +62,9 @@ def test_every_variant_is_measured_or_refused_with_its_reason(finished: Finished
         assert all(0 < entry["p50_ms"] <= entry["p90_ms"] <= entry["p99_ms"] for entry in row["latency"]), (
             name
         )
+        throughput = row["throughput"]
+        assert 0 < throughput["low"] <= throughput["texts_per_second"] <= throughput["high"], name
+        assert (throughput["rounds"], throughput["streams"] >= 1) == (3, True), name
         assert row["quality"]["n"] == 120, name
         assert row["load_seconds"] > 0, name
         assert row["peak_memory_bytes"] > 10e6, name

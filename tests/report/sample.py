@@ -19,6 +19,7 @@ from edgeprune.report.model import (
     Report,
     StageRow,
     TargetRow,
+    Throughput,
     UnusableRows,
     VariantRow,
 )
@@ -71,6 +72,16 @@ def latency(medians: tuple[float, ...], *, original: bool = True, fp32: bool = T
     ]
 
 
+def throughput(texts_per_second: float, streams: int = 2) -> Throughput:
+    return Throughput(
+        texts_per_second=texts_per_second,
+        low=texts_per_second * 0.964,
+        high=texts_per_second * 1.017,
+        rounds=3,
+        streams=streams,
+    )
+
+
 def original(*, measured: bool) -> VariantRow:
     return VariantRow(
         name="original",
@@ -80,6 +91,7 @@ def original(*, measured: bool) -> VariantRow:
         reason="the dense fine-tuned model that everything is compared with",
         quality=quality(0.8642),
         latency=latency(ORIGINAL_MS, original=False, fp32=False) if measured else [],
+        throughput=throughput(127.4, streams=1) if measured else None,
         file_bytes=90_874_321,
         load_seconds=1.94 if measured else None,
         peak_memory_bytes=612_000_000 if measured else None,
@@ -203,6 +215,7 @@ def x86_target() -> TargetRow:
                 difference_points=points(-0.12, -0.66, 0.43),
                 agreement=0.9813,
                 latency=latency((2.29, 2.71, 5.02)),
+                throughput=throughput(748.2),
                 file_bytes=60_210_000,
                 load_seconds=0.61,
                 peak_memory_bytes=301_000_000,
@@ -221,6 +234,7 @@ def x86_target() -> TargetRow:
                 difference_points=points(-0.59, -1.24, 0.06),
                 agreement=0.9672,
                 latency=latency((1.94, 1.61, 3.05)),
+                throughput=throughput(1014.9),
                 file_bytes=60_210_000,
                 load_seconds=0.64,
                 peak_memory_bytes=288_000_000,
@@ -237,6 +251,7 @@ def x86_target() -> TargetRow:
                 difference_points=points(-0.12, -0.66, 0.43),
                 agreement=0.9813,
                 latency=latency(FP32_MS, fp32=False),
+                throughput=throughput(792.0),
                 file_bytes=60_180_000,
                 load_seconds=0.43,
                 peak_memory_bytes=243_000_000,
@@ -255,6 +270,7 @@ def x86_target() -> TargetRow:
                 difference_points=points(-0.04, -0.71, 0.62),
                 agreement=0.9746,
                 latency=latency((0.752, 1.56, 3.04)),
+                throughput=throughput(1834.4),
                 file_bytes=15_120_000,
                 load_seconds=0.21,
                 peak_memory_bytes=148_000_000,
@@ -269,6 +285,7 @@ def x86_target() -> TargetRow:
                 difference_points=points(-2.15, -3.02, -1.31),
                 agreement=0.9387,
                 latency=latency((0.91, 2.38, 3.90)),
+                throughput=throughput(1490.3),
                 file_bytes=15_480_000,
                 load_seconds=0.24,
                 peak_memory_bytes=151_000_000,

@@ -71,6 +71,12 @@ def test_what_was_fused_stands_with_its_candidate(page):
     assert text.count("Fused by the runtime") == 3, "not of candidates that were not looked into"
 
 
+def test_throughput_is_shown_where_it_was_measured(page):
+    text = " ".join("".join(page.text).split())
+    assert text.count("Texts answered a second") == 1, "not of the target that no device measured"
+    assert "onnxruntime/int8-dynamic 1,8341,768 to 1,866 2" in text
+
+
 def test_ids_are_unique_and_links_meet_them(page):
     ids = page.values("id")
     assert len(ids) == len(set(ids))

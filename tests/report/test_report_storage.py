@@ -25,6 +25,20 @@ def test_a_report_reads_back_as_it_was_written(tmp_path):
     ]
 
 
+def test_a_report_from_before_throughput_was_measured_reads_and_renders(tmp_path):
+    file = storage.write(sample_report(), tmp_path).json
+    document = json.loads(file.read_text(encoding="utf-8"))
+    for target in document["targets"]:
+        for row in (*target["variants"], *target["dense"]):
+            del row["throughput"]
+    file.write_text(json.dumps(document), encoding="utf-8")
+    old = storage.read(file)
+    assert all(row.throughput is None for target in old.targets for row in target.variants)
+    files = storage.write(old, tmp_path / "again")
+    assert "hroughput" not in files.markdown.read_text(encoding="utf-8")
+    assert "Throughput" not in files.html.read_text(encoding="utf-8")
+
+
 def test_the_same_report_gives_the_same_bytes(tmp_path):
     first, second = (storage.write(sample_report(), tmp_path / name) for name in ("a", "b"))
     for name in ("json", "markdown", "html"):

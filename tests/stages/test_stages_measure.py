@@ -25,7 +25,7 @@ from edgeprune.stages.measure import timing_name
 pytestmark = pytest.mark.thorough
 
 NAME = "onnxruntime/fp32"
-PROTOCOL = Measurement(batch=2, lengths=["real", 16], calls=20, warmup=1)
+PROTOCOL = Measurement(batch=2, lengths=["real", 16], calls=20, warmup=1, throughput_seconds=0)
 TARGET = {
     "name": "pc",
     "description": "this machine",
@@ -67,8 +67,15 @@ def _broken(world: dict[str, Path], folder: Path, how: str) -> Path:
     return folder
 
 
-def _work(world: dict[str, Path], folder: Path, stage: str, compiled: dict[str, Path], **body: Any) -> Work:
-    sections = {"measurement": PROTOCOL, "measurement.batch": 2, "model.max_length": 16}
+def _work(
+    world: dict[str, Path],
+    folder: Path,
+    stage: str,
+    compiled: dict[str, Path],
+    protocol: Measurement = PROTOCOL,
+    **body: Any,
+) -> Work:
+    sections = {"measurement": protocol, "measurement.batch": 2, "model.max_length": 16}
     work = kit.work(
         stages.get(stage), world, folder, {"target": "pc", "threads": 1} | body, sections=sections
     )
@@ -115,6 +122,29 @@ def test_a_candidate_that_fails_is_an_error(
     broken = _broken(world, tmp_path / "broken", how)
     with pytest.raises((EdgepruneError, RunnerError), match=words):
         _measure(world, tmp_path / "work", {NAME: broken, f"dense/{NAME}": world["compiled"]}, [NAME])
+
+
+def test_throughput_is_of_the_original_and_the_candidates(world: dict[str, Path], tmp_path: Path) -> None:
+    """Texts and seconds of each round, whether or not real lengths are timed; not of what never ships."""
+    compiled = {NAME: world["compiled"], f"dense/{NAME}": world["compiled"]}
+    body = {"cpu": "Model 7", "features": [], "variants": [NAME], "dense": [NAME]}
+    protocol = PROTOCOL.model_copy(update={"lengths": [16], "throughput_seconds": 0.01})
+    work = _work(world, tmp_path, "measure", compiled, protocol, **body)
+    outcome = stages.get("measure").apply(work)
+    measured = json.loads((work.output / "measured.json").read_text())
+    assert outcome.record["models"] == measured
+    assert {name for name, facts in measured.items() if "throughput" in facts} == {"original", NAME}
+    for name in ("original", NAME):
+        found = measured[name]["throughput"]
+        assert (len(found["texts"]), len(found["seconds"]), found["streams"]) == (3, 3, 1), name
+        assert min(found["texts"]) > 0
+        assert min(found["seconds"]) >= 0.01
+
+
+def test_throughput_is_left_out_when_its_time_is_0(world: dict[str, Path], tmp_path: Path) -> None:
+    folder, _ = _measure(world, tmp_path / "work", {NAME: world["compiled"]}, [])
+    measured = json.loads((folder / "measured.json").read_text())
+    assert not any("throughput" in facts for facts in measured.values())
 
 
 def _as_engine(source: Path, folder: Path) -> Path:
