@@ -11,10 +11,8 @@ runs in the type that the graph gives it.
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,6 +21,7 @@ from typing import Any
 
 from edgeprune.backends.nvidia_gpu import compute_capability
 from edgeprune.errors import UnsupportedError
+from edgeprune.runner.collecting import no_garbage_collection
 
 __all__ = ["FULL", "RTX", "Network", "Shapes", "Toolkit", "open_toolkits", "parse"]
 
@@ -134,7 +133,9 @@ class Network:
             profile.set_shape(name, shapes.least, shapes.usual, shapes.most)
         config.add_optimization_profile(profile)
         self._log.errors.clear()
-        with _nothing_collected():
+        # TensorRT calls our logger while it holds a lock. An earlier builder that is collected there, such as
+        # one that a failed attempt left in its traceback, waits for that lock, and so for ever.
+        with no_garbage_collection():
             engine = self._builder.build_serialized_network(self._network, config)
         if engine is None:
             raise UnsupportedError(
@@ -152,7 +153,7 @@ def parse(toolkit: Toolkit, path: Path) -> Network:
     """
     trt = toolkit.module
     log = _make_log(trt)
-    with _nothing_collected():
+    with no_garbage_collection():
         builder = trt.Builder(log)
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, log)
@@ -167,22 +168,6 @@ def parse(toolkit: Toolkit, path: Path) -> Network:
         ]
         raise UnsupportedError(f"{toolkit.version} does not take the model: {_listed(reasons)}")
     return Network(toolkit, builder, network, log)
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Python's garbage collector stands still.
-
-    TensorRT calls our logger while it holds a lock. An earlier builder that is collected there, such as one
-    that a failed attempt left in its traceback, waits for that lock, and so for ever.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _make_log(trt: Any) -> Any:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["Length", "Summary", "Timings", "measure_interleaved", "no_garbage_collection", "plan_blocks"]
+from edgeprune.runner.collecting import no_garbage_collection
+
+__all__ = ["Length", "Summary", "Timings", "measure_interleaved", "plan_blocks"]
 
 Length = int | Literal["real"]
 
@@ -94,6 +95,7 @@ def measure_interleaved(
         for name in models:
             times[name][length] = np.empty((blocks, per_block), np.int64)
         names = list(models)
+        gc.collect()
         with no_garbage_collection():
             for block in range(blocks):
                 first = block * per_block
@@ -111,16 +113,3 @@ def _timed(model: Callable[[Any], Any], value: Any, clock: Callable[[], int]) ->
     start = clock()
     model(value)
     return clock() - start
-
-
-@contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Collects now, and then not until the end of the block."""
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -6,13 +6,14 @@ a new random order. So a slow model, which gets to fewer batches, answers a fair
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgeprune.measurement.batches import Batch
-from edgeprune.measurement.latency import no_garbage_collection
+from edgeprune.runner.collecting import no_garbage_collection
 from edgeprune.runner.throughput import ThroughputSession
 
 __all__ = ["ROUNDS", "Rounds", "measure_rounds"]
@@ -72,6 +73,7 @@ def measure_rounds(
         models[name].warm_up(batches[name])
     texts: dict[str, list[int]] = {name: [] for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
+    gc.collect()
     with no_garbage_collection():
         for _ in range(rounds):
             places = order.permutation(len(batches[names[0]])).tolist()

@@ -72,21 +72,22 @@ def meet(wanted: float, choose: Callable[[float], Choice], measure: Callable[[Ch
         RecipeError: `choose` refuses what is wanted.
     """
     asked, rounds = wanted, list[Round]()
-    found: dict[int, Choice] = {}
-    for number in range(ROUNDS):
+    choices: list[Choice] = []
+    for _ in range(ROUNDS):
         try:
             choice = choose(asked)
         except RecipeError:
             if not rounds:
                 raise
             break
-        if any(choice.counts == earlier.counts for earlier in found.values()):
+        if any(choice.counts == earlier.counts for earlier in choices):
             break
-        found[number] = choice
+        choices.append(choice)
         measured = measure(choice)
         rounds.append(Round(asked, choice.cost_ratio or asked, measured))
         if abs(measured.estimate / wanted - 1) <= CLOSE:
             break
         asked *= (wanted / measured.estimate) ** (1 / _slope(rounds))
-    best = min(found, key=lambda number: abs(log(rounds[number].measured.estimate / wanted)))
-    return Met(found[best], rounds[best].measured, tuple(rounds))
+    misses = [abs(log(item.measured.estimate / wanted)) for item in rounds]
+    best = misses.index(min(misses))
+    return Met(choices[best], rounds[best].measured, tuple(rounds))
