@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeprune.stages.contract import Stage, Work
+from edgeprune.stages.contract import Outcome, Stage, Work
 from edgeprune.tasks.examples import Examples
 
 HEADS, HIDDEN, ROWS, LAYERS = 2, 16, 32, 2
@@ -16,6 +19,32 @@ CLASSES = ("bad", "good")
 TOLD = {"bad": ("dull", "poor", "grim"), "good": ("fine", "great", "warm")}
 FILLERS = ["the", "film", "is", "a", "story", "of", "two", "men", "one", "dog"]
 WORDS = [*SPECIAL, *FILLERS, *TOLD["bad"], *TOLD["good"]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one application of a stage gave."""
+
+    folder: Path
+    outcome: Outcome
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return self.outcome.record
+
+
+def each_once(stage: Stage, job: Callable[..., Work], kind: type[Made] = Made) -> Any:
+    """Applies a stage to the job that the arguments give; the same arguments give the same result again."""
+    found: dict[str, Made] = {}
+
+    def make(*given: Any, **changes: Any) -> Made:
+        key = json.dumps([given, changes], sort_keys=True)
+        if key not in found:
+            work = job(*given, **changes)
+            found[key] = kind(work.output, stage.apply(work))
+        return found[key]
+
+    return make
 
 
 def write_world(folder: Path) -> dict[str, Path]:

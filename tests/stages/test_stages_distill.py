@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import stages_kit as kit
 
 from edgeprune import stages
 from edgeprune.errors import EdgepruneError
-from edgeprune.stages.contract import Outcome, Work
+from edgeprune.stages.contract import Work
 
 pytestmark = pytest.mark.thorough
 
@@ -34,18 +34,6 @@ EVERYTHING: dict[str, Any] = {
 }
 STEPS = 12
 STUDENTS = ["dense", "weight", "head+row", "cut", "narrow"]
-
-
-@dataclass(frozen=True)
-class Made:
-    """What one application of the stage gave."""
-
-    folder: Path
-    outcome: Outcome
-
-    @property
-    def record(self) -> dict[str, Any]:
-        return self.outcome.record
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +94,11 @@ def job_of(
 @pytest.fixture(scope="module")
 def made(world: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The stage applied to a student and a body, each once."""
-    found: dict[str, Made] = {}
 
-    def make(student: str, **changes: Any) -> Made:
-        key = json.dumps([student, changes], sort_keys=True)
-        if key not in found:
-            job = job_of(world, tmp_path_factory.mktemp("made"), student, BODY | changes)
-            found[key] = Made(job.output, STAGE.apply(job))
-        return found[key]
+    def job(student: str, **changes: Any) -> Work:
+        return job_of(world, tmp_path_factory.mktemp("made"), student, BODY | changes)
 
-    return make
+    return kit.each_once(STAGE, job)
 
 
 def tensors(folder: Path, name: str = "model") -> dict[str, Any]:
@@ -137,7 +120,7 @@ def test_the_saved_model_answers_as_the_record_says(
     from edgeprune.tasks.examples import Examples
     from edgeprune.training.predicting import quality_of
 
-    result: Made = made(student, precision=precision)
+    result: kit.Made = made(student, precision=precision)
     for name in STAGE.ensures:
         assert (result.folder / name).stat().st_size > 0
     loaded = edgeprune.load(result.folder)
@@ -158,7 +141,7 @@ def test_the_saved_model_answers_as_the_record_says(
 def test_everything_is_trained_and_the_loss_falls(made: Any, world: dict[str, Path], student: str) -> None:
     import torch
 
-    result: Made = made(student)
+    result: kit.Made = made(student)
     before, after = tensors(world[student]), tensors(result.folder)
     same = {name for name in before if torch.equal(before[name], after[name])}
     # Biases of keys have no gradient; what masks leave nothing of cannot change either.
@@ -171,7 +154,7 @@ def test_everything_is_trained_and_the_loss_falls(made: Any, world: dict[str, Pa
 
 @pytest.mark.parametrize("student", ["weight", "head+row"])
 def test_what_is_masked_stays_masked(made: Any, world: dict[str, Path], student: str) -> None:
-    result: Made = made(student, weight_decay=0.1, averaging=0.9)
+    result: kit.Made = made(student, weight_decay=0.1, averaging=0.9)
     assert (result.folder / "masks.safetensors").read_bytes() == (
         world[student] / "masks.safetensors"
     ).read_bytes()
@@ -254,7 +237,7 @@ def test_fp32_is_fp32_also_after_a_training_in_bf16(
 
 def test_labels_alone_need_no_teacher(made: Any) -> None:
     losses = {"logits": {"weight": 0.0}, "labels": {"weight": 1.0}, "hidden": None}
-    result: Made = made("cut", losses=losses)
+    result: kit.Made = made("cut", losses=losses)
     assert result.record["teacher_cache"] == "none"
     assert set(result.record["parts"]) == {"step", "labels"}
     assert result.record["layer_map"] == []
@@ -321,7 +304,7 @@ class _KilledError(Exception):
 def test_killed_and_resumed_is_the_run_that_was_not(
     made: Any, world: dict[str, Path], tmp_path: Path, student: str, changes: dict[str, Any]
 ) -> None:
-    whole: Made = made(student, **changes)
+    whole: kit.Made = made(student, **changes)
 
     def die(**numbers: Any) -> None:
         if numbers.get("step") == 7:  # the last checkpoint is of step 4

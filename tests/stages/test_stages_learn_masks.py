@@ -11,7 +11,7 @@ import pytest
 import stages_kit as kit
 
 from edgeprune import stages
-from edgeprune.stages.contract import Outcome
+from edgeprune.stages.contract import Work
 
 pytestmark = pytest.mark.thorough
 
@@ -32,15 +32,8 @@ SCORED = ["smp", "movement", "movement-soft", "l0"]
 
 
 @dataclass(frozen=True)
-class Made:
-    """What one application of the stage gave."""
-
-    folder: Path
-    outcome: Outcome
-
-    @property
-    def record(self) -> dict[str, Any]:
-        return self.outcome.record
+class Made(kit.Made):
+    """And the tensors that it wrote."""
 
     def tensors(self, name: str) -> dict[str, Any]:
         from safetensors.torch import load_file
@@ -56,16 +49,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def made(world: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The stage applied to a body, each body once."""
-    found: dict[str, Made] = {}
 
-    def make(model: str = "model", **changes: Any) -> Made:
-        key = json.dumps([model, changes], sort_keys=True)
-        if key not in found:
-            job = kit.work(STAGE, world, tmp_path_factory.mktemp("made"), BODY | changes, model=model)
-            found[key] = Made(job.output, STAGE.apply(job))
-        return found[key]
+    def job(model: str = "model", **changes: Any) -> Work:
+        return kit.work(STAGE, world, tmp_path_factory.mktemp("made"), BODY | changes, model=model)
 
-    return make
+    return kit.each_once(STAGE, job, Made)
 
 
 def base_of(world: dict[str, Path], model: str = "model") -> dict[str, Any]:

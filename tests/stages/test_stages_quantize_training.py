@@ -18,7 +18,7 @@ from edgeprune import stages
 from edgeprune.errors import UnsupportedError
 from edgeprune.quantization.dialects import violations
 from edgeprune.quantization.graphs import initializers
-from edgeprune.stages.contract import Outcome, Work
+from edgeprune.stages.contract import Work
 
 pytestmark = pytest.mark.thorough
 
@@ -40,15 +40,8 @@ STUDENTS = ["dense", "weight", "cut"]
 
 
 @dataclass(frozen=True)
-class Made:
-    """What one application of the stage gave."""
-
-    folder: Path
-    outcome: Outcome
-
-    @property
-    def record(self) -> dict[str, Any]:
-        return self.outcome.record
+class Made(kit.Made):
+    """And the graphs that it wrote."""
 
     def graph(self, dialect: str) -> onnx.ModelProto:
         return onnx.load(self.folder / dialect / "model.onnx")
@@ -102,16 +95,11 @@ def job_of(
 @pytest.fixture(scope="module")
 def made(world: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The stage applied to a student and a body, each once."""
-    found: dict[str, Made] = {}
 
-    def make(student: str, **changes: Any) -> Made:
-        key = json.dumps([student, changes], sort_keys=True)
-        if key not in found:
-            job = job_of(world, tmp_path_factory.mktemp("made"), student, BODY | changes)
-            found[key] = Made(job.output, STAGE.apply(job))
-        return found[key]
+    def job(student: str, **changes: Any) -> Work:
+        return job_of(world, tmp_path_factory.mktemp("made"), student, BODY | changes)
 
-    return make
+    return kit.each_once(STAGE, job, Made)
 
 
 @pytest.mark.parametrize("student", STUDENTS)
