@@ -1,0 +1,1 @@
+"""Bundles: everything that a device needs to answer, in one folder or zip, the same bytes every time."""
