@@ -89,8 +89,8 @@ BACKENDS: Mapping[str, Row] = MappingProxyType(
         ),
         "tensorrt": Row(
             implementation="edgeprune.backends.tensorrt:Tensorrt",
-            variants=("fp32", "fp16", "int8", "int8-fp16"),
-            dialects={"int8": "symmetric", "int8-fp16": "symmetric"},
+            variants=("fp32", "fp16", "int8", "int8-fp16", "2:4", "int8-2:4"),
+            dialects={"int8": "symmetric", "int8-fp16": "symmetric", "int8-2:4": "symmetric"},
             package="tensorrt_rtx_bindings",
             install="edgeprune[tensorrt]",
             distributions=(

@@ -17,13 +17,15 @@ from edgeprune.runner.cpu import Cpu
 if TYPE_CHECKING:
     from edgeprune.backends.tensorrt_toolkit import Network, Shapes, Toolkit
 
-__all__ = ["DEFAULT_CAPABILITIES", "QUANTIZED", "Tensorrt"]
+__all__ = ["DEFAULT_CAPABILITIES", "QUANTIZED", "SPARSE", "Tensorrt"]
 
 # GeForce RTX 30 and 40, and the workstation cards of their time.
 DEFAULT_CAPABILITIES = (8.6, 8.9)
 # Variants that are built of a quantized model, symmetric QDQ.
-QUANTIZED = ("int8", "int8-fp16")
-HALF = ("fp16", "int8-fp16")
+QUANTIZED = ("int8", "int8-fp16", "int8-2:4")
+HALF = ("fp16", "int8-fp16", "2:4", "int8-2:4")
+# In FP16 beside what is quantized, of weights with two of four neighbours zero.
+SPARSE = ("2:4", "int8-2:4")
 
 
 class Tensorrt:
@@ -58,7 +60,7 @@ class Tensorrt:
         toolkits = open_toolkits()
         tokens, batch = request.max_length, request.batch
         shapes = Shapes((1, 1), (batch, max(1, tokens // 2)), (batch, tokens))
-        write_script(request.output / "build.sh", inputs, shapes)
+        write_script(request.output / "build.sh", inputs, shapes, sparse=request.variant in SPARSE)
         networks = [parse(toolkit, request.output / "model.onnx") for toolkit in toolkits]
         engines, said = _build(request, networks, shapes)
         files = {"model": "model.onnx", "build": "build.sh"} | {f"engine {name}": name for name in engines}
@@ -78,13 +80,15 @@ def _build(request: Request, networks: Sequence[Network], shapes: Shapes) -> tup
         for capability in _buildable(request, toolkit):
             name = f"sm{str(capability).replace('.', '')}.{toolkit.ending}"
             try:
-                engine = network.build(capability, shapes)
+                engine = network.build(capability, shapes, sparse=request.variant in SPARSE)
             except UnsupportedError as error:
                 failures.append(error.message)
                 continue
             (request.output / name).write_bytes(engine)
             files.append(name)
             notes.append(f"{name}: {len(engine) / 1e6:.1f} MB, by {toolkit.version}")
+            if request.variant in SPARSE:
+                notes.append(f"{name}: {_use_of_sparsity(network.sparse_kernels)}")
         notes += [f"{toolkit.name} warns: {text}" for text in network.warnings]
     if failures and not files:
         raise UnsupportedError("; ".join(failures))
@@ -106,6 +110,8 @@ def _write_model(request: Request, model: Any) -> list[str]:
     _require_symmetric(model, quantized=quantized)
     output = request.output / "model.onnx"
     notes = ["INT8 where the quantized model has it (symmetric)"] if quantized else []
+    if request.variant in SPARSE:
+        notes.append(_require_two_four(model))
     if half:
         from edgeprune.backends.onnx_half import in_half
 
@@ -127,6 +133,27 @@ def _require_symmetric(model: Any, *, quantized: bool) -> None:
         raise UnsupportedError(message, hint="quantize in the dialect `symmetric`")
     if quantized != is_quantized(model):
         raise UnsupportedError(f"the model is {'not' if quantized else 'already'} quantized")
+
+
+def _require_two_four(model: Any) -> str:
+    """Which products can use sparse kernels, as a note; raises where none can."""
+    from edgeprune.backends.two_four import two_four_products
+
+    products = two_four_products(model)
+    if not products.sparse:
+        raise UnsupportedError(
+            f"none of the model's {len(products.dense)} products has 2:4 weights",
+            hint="learn_masks with `granularity: 2:4`, and nothing after it that fills the zeros",
+        )
+    total = len(products.sparse) + len(products.dense)
+    return f"{len(products.sparse)} of {total} products have 2:4 weights, so sparse kernels are allowed"
+
+
+def _use_of_sparsity(kernels: int | None) -> str:
+    """Speed by 2:4 is claimed on the builder's word only."""
+    if kernels is None:
+        return "the builder does not say whether it picked sparse kernels, so none are claimed"
+    return f"the builder picked sparse kernels for {kernels} layers"
 
 
 def _wanted(target: Target) -> tuple[float, ...]:

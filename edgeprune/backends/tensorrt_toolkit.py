@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.backends.nvidia_gpu import compute_capability
+from edgeprune.backends.two_four import sparse_kernels
 from edgeprune.errors import UnsupportedError
 from edgeprune.runner.collecting import no_garbage_collection
 
@@ -112,8 +113,18 @@ class Network:
         """What the toolkit warned of so far, each once."""
         return list(dict.fromkeys(_readable(text) for text in self._log.warnings if not _is_noise(text)))
 
-    def build(self, capability: float, shapes: Shapes) -> bytes:
+    @property
+    def sparse_kernels(self) -> int | None:
+        """Layers of the last engine that got sparse kernels; None: the log does not say."""
+        return sparse_kernels(self._log.sparsity)
+
+    def build(self, capability: float, shapes: Shapes, *, sparse: bool = False) -> bytes:
         """The serialized engine for one compute capability.
+
+        Args:
+            capability: NVIDIA's number of the GPU.
+            shapes: What the engine takes.
+            sparse: Whether kernels for 2:4 weights may be picked.
 
         FP32 products are left exact: TensorRT's own default is TF32, which has FP16's ten bits of mantissa.
 
@@ -123,6 +134,8 @@ class Network:
         trt = self.toolkit.module
         config = self._builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)
+        if sparse:
+            config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
         if self.toolkit.ending == "rtx.engine":
             config.num_compute_capabilities = 1
             member = "SM" + str(capability).replace(".", "")
@@ -133,6 +146,7 @@ class Network:
             profile.set_shape(name, shapes.least, shapes.usual, shapes.most)
         config.add_optimization_profile(profile)
         self._log.errors.clear()
+        self._log.sparsity.clear()
         # TensorRT calls our logger while it holds a lock. An earlier builder that is collected there, such as
         # one that a failed attempt left in its traceback, waits for that lock, and so for ever.
         with no_garbage_collection():
@@ -171,15 +185,18 @@ def parse(toolkit: Toolkit, path: Path) -> Network:
 
 
 def _make_log(trt: Any) -> Any:
-    """A logger that keeps warnings and errors; the toolkits' own writes them to the terminal."""
+    """A logger that keeps what is needed of the log; the toolkits' own writes to the terminal."""
 
     class Log(trt.ILogger):  # type: ignore[misc]  # its module has no types
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.warnings: list[str] = []
             self.errors: list[str] = []
+            self.sparsity: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
+            if "(Sparsity)" in message:
+                self.sparsity.append(message)
             if severity == trt.ILogger.Severity.WARNING:
                 self.warnings.append(message)
             elif severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):

@@ -22,13 +22,14 @@ exec {line}
 """
 
 
-def write_script(path: Path, inputs: Sequence[str], shapes: Shapes) -> None:
+def write_script(path: Path, inputs: Sequence[str], shapes: Shapes, *, sparse: bool = False) -> None:
     """Writes the script: strongly typed, without TF32, nothing timed but kernels.
 
     Args:
         path: The script.
         inputs: Names of the model's inputs, each [batch, tokens].
         shapes: What the engine takes.
+        sparse: Whether kernels for 2:4 weights may be picked; the builder's log then says which were.
     """
     options = [
         "--onnx=model.onnx",
@@ -36,6 +37,7 @@ def write_script(path: Path, inputs: Sequence[str], shapes: Shapes) -> None:
         "--stronglyTyped",  # TensorRT 11 knows nothing else, and takes the option still
         "--noTF32",
         "--skipInference",
+        *(["--sparsity=enable"] if sparse else []),
     ]
     ends = {"min": shapes.least, "opt": shapes.usual, "max": shapes.most}
     for end, (batch, tokens) in ends.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import EdgepruneError, RecipeError
+from edgeprune.errors import EdgepruneError, RecipeError, UnsupportedError
 from edgeprune.pipeline.events import EventLog
 from edgeprune.pipeline.planning import Node, Plan
 from edgeprune.pipeline.store import Artifact, ArtifactStore
@@ -32,6 +32,7 @@ class Maker:
 
     Attributes:
         made: Artifact of each node done so far, by id.
+        refused: Why there is none, by id of each candidate that turned out to be unsupported.
         notes: What happened on the way that the reader of the report should know.
     """
 
@@ -40,13 +41,14 @@ class Maker:
         self._store = store
         self._log = log
         self.made: dict[str, Made] = {}
+        self.refused: dict[str, str] = {}
         self.notes: list[Note] = []
 
     def make_all(self) -> None:
         """Find or make every node's artifact, in the plan's order.
 
         An optional node that fails is noted and has no artifact, nor has any optional node that needs it;
-        other nodes are made without it.
+        other nodes are made without it, and without candidates that are refused.
 
         Raises:
             RecipeError: A stage found the data or its body at odds with the recipe; with file and line.
@@ -61,6 +63,10 @@ class Maker:
             except BaseException as error:
                 if node.optional and isinstance(error, Exception):
                     self._note(node, f"left out, as nothing that ships needs it: {_message(error)}")
+                    continue
+                if node.refusable and isinstance(error, UnsupportedError):
+                    self.refused[node.id] = _message(error)
+                    self._log("note", where=node.id, text=f"refused: {_message(error)}")
                     continue
                 self._log("run_failed", id=node.id, message=str(error) or type(error).__name__)
                 if isinstance(error, RecipeError):

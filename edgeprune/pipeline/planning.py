@@ -49,6 +49,7 @@ class Node:
         sections: The recipe sections that the stage reads, as objects.
         place: Where its body stands in the recipe; empty for a step that the plan adds.
         optional: Nothing that ships is made from it: a run goes on without it when it fails.
+        refusable: One of several candidates: where it turns out to be unsupported, a run goes on without it.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Node:
     sections: Mapping[str, Any]
     place: KeyPath = ()
     optional: bool = False
+    refusable: bool = False
 
     def without(self, kinds: Collection[str]) -> Node:
         """The same step, less some of its inputs; another artifact, so with another key."""
@@ -129,6 +131,7 @@ class Builder:
         place: KeyPath = (),
         like: str = "",
         optional: bool = False,
+        refusable: bool = False,
     ) -> Node:
         """Add a node.
 
@@ -140,6 +143,7 @@ class Builder:
             place: Where its body stands in the recipe.
             like: Id of the node whose models it uses; left out: its own.
             optional: See `Node`; what it provides is not taken by the nodes after it.
+            refusable: See `Node`.
         """
         try:
             config = stage.resolve(stage.fit(config, self.targets))
@@ -168,7 +172,7 @@ class Builder:
         }
         known = None not in hashes.values() and None not in parents.values()
         key = digest(ingredients) if known else None
-        node = Node(name, stage, config, wired, roles, key, ingredients, sections, place, optional)
+        node = Node(name, stage, config, wired, roles, key, ingredients, sections, place, optional, refusable)
         self.nodes[name] = node
         if not optional:
             self.provided.update(dict.fromkeys(stage.provides, name))

@@ -121,7 +121,7 @@ def run(
     log = EventLog(folder.path / "events.jsonl", listeners)
     full, maker = _make(recipe, None, folder, log, cache, refresh=refresh)
     report = assemble(
-        full,
+        replace(full, targets=tuple(item.less(maker.refused) for item in full.targets)),
         maker.made,
         folder.id,
         started=started,
@@ -186,7 +186,7 @@ def _make(
 def _cut(plan: Plan, step: str) -> Plan:
     """The plan up to and with one node, without targets: what they measure is not made.
 
-    A run that is to stop at an optional node is for that node, so no node may be left out then.
+    A run that is to stop at an optional or refusable node is for that node, so it may not be left out then.
     """
     steps = [node.id for node in plan.nodes]
     if step not in steps:
@@ -196,6 +196,7 @@ def _cut(plan: Plan, step: str) -> Plan:
     nodes = plan.nodes[: steps.index(step) + 1]
     if nodes[-1].optional:
         nodes = tuple(replace(node, optional=False) for node in nodes)
+    nodes = (*nodes[:-1], replace(nodes[-1], refusable=False))
     return replace(plan, nodes=nodes, targets=())
 
 

@@ -62,6 +62,22 @@ class TargetPlan:
     answer: str | None = None
     dense: Mapping[str, str] = field(default_factory=dict)
 
+    def less(self, refused: Mapping[str, str]) -> TargetPlan:
+        """The same, where some of its nodes turned out to be refused.
+
+        Args:
+            refused: Id of each such node, of this target or of another, to the reason.
+        """
+        named = {name: refused[node] for name, node in self.compiled.items() if node in refused}
+        left = {name: node for name, node in self.compiled.items() if name not in named}
+        dense = {name: node for name, node in self.dense.items() if name in left}
+        more = tuple(
+            Refusal(backend, variant, reason)
+            for name, reason in named.items()
+            for backend, _, variant in [name.partition("/")]
+        )
+        return replace(self, compiled=left, dense=dense, refusals=(*self.refusals, *more))
+
     @property
     def compressed(self) -> bool:
         """Whether any variant is made from something else than the original as it is."""
@@ -115,7 +131,8 @@ def _add_compile_nodes(
             name = f"compile {target.name}/{entry.backend}/{variant}"
             body = for_target(target, entry.backend, variant, features, batch)
             inputs = {source: builder.provided[source]}
-            compiled[f"{entry.backend}/{variant}"] = builder.add(row, body, name=name, inputs=inputs).id
+            node = builder.add(row, body, name=name, inputs=inputs, refusable=True)
+            compiled[f"{entry.backend}/{variant}"] = node.id
     return compiled, refusals
 
 

@@ -20,6 +20,7 @@ from edgeprune.recipe.schema import Section
 from edgeprune.stages.answering import (
     ORIGINAL,
     answers,
+    candidate_folders,
     dense_folders,
     left_out,
     reading_notes,
@@ -60,7 +61,7 @@ def apply(work: Work) -> Outcome:
     quiet_libraries()
     config: AnswerConfig = work.config
     validation = Examples.load(work.inputs["data"] / "validation")
-    folders = {name: work.inputs[f"compiled/{name}"] for name in config.variants}
+    folders = candidate_folders(work, config.variants)
     folders |= dense_folders(work, config.dense)
     readings = read_texts(
         {ORIGINAL: work.inputs["original"], **folders}, validation, work.sections["model.max_length"]

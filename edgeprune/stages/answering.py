@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.errors import EdgepruneError
+from edgeprune.errors import EdgepruneError, UnsupportedError
 
 if TYPE_CHECKING:
     from edgeprune.measurement.accuracy import Predictor
@@ -40,6 +40,20 @@ Progress = Callable[..., None]
 def dense_name(variant: str) -> str:
     """Name of the dense counterpart of the candidate ``backend/variant``: ``dense/backend/variant``."""
     return f"{DENSE}/{variant}"
+
+
+def candidate_folders(work: Work, variants: Sequence[str]) -> dict[str, Path]:
+    """Folders of the candidates that could be compiled, by name.
+
+    Raises:
+        UnsupportedError: There are none.
+    """
+    found = {name: work.inputs[f"compiled/{name}"] for name in variants if f"compiled/{name}" in work.inputs}
+    if not found:
+        raise UnsupportedError(
+            f"none of {', '.join(variants)} could be compiled", hint="the notes above say why for each"
+        )
+    return found
 
 
 def dense_folders(work: Work, variants: Sequence[str]) -> dict[str, Path]:

@@ -24,6 +24,7 @@ from edgeprune.recipe.schema import Length, Measurement, Section
 from edgeprune.stages.answering import (
     ORIGINAL,
     answers,
+    candidate_folders,
     dense_folders,
     left_out,
     reading_notes,
@@ -75,7 +76,7 @@ def apply(work: Work) -> Outcome:
     config: MeasureConfig = work.config
     protocol: Measurement = work.sections["measurement"]
     validation = Examples.load(work.inputs["data"] / "validation")
-    candidates = {name: work.inputs[f"compiled/{name}"] for name in config.variants}
+    candidates = candidate_folders(work, config.variants)
     folders = candidates | dense_folders(work, config.dense)
     compared = folders.keys() - candidates.keys()
     sessions, notes = _open(folders, config.threads, compared)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pipeline_kit import ids
 
+from edgeprune import stages
 from edgeprune.errors import (
     AssetError,
     EdgepruneError,
@@ -179,6 +181,47 @@ def _raise_in_finetune(monkeypatch: pytest.MonkeyPatch, error: BaseException) ->
         raise error
 
     monkeypatch.setattr(pipeline_kit, "_stop_at_gate", refuse)
+
+
+def _refuse(monkeypatch: pytest.MonkeyPatch, *variants: str) -> None:
+    import pipeline_kit
+
+    plain = pipeline_kit.compile_
+
+    def refuse(work: Work) -> Outcome:
+        if f"{work.config.backend}/{work.config.variant}" in variants:
+            raise UnsupportedError("no such operator: Strange", where="layer 3")
+        return plain(work)
+
+    monkeypatch.setattr(pipeline_kit, "COMPILE", replace(pipeline_kit.COMPILE, apply=refuse))
+
+
+def test_a_candidate_that_cannot_be_compiled_is_refused_and_the_others_are_judged(
+    run: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        _refuse(patch, "onnxruntime/int8-dynamic")
+        report = run().report
+    pc = {row.name: row for row in report.targets[0].variants}
+    refused = pc["onnxruntime/int8-dynamic"]
+    assert (refused.status, refused.reason) == ("refused", "no such operator: Strange")
+    assert refused.quality is None
+    assert report.targets[0].chosen == "openvino/fp32"
+    assert "onnxruntime/int8-dynamic is left out: no such operator: Strange" in [
+        note.text for note in report.know
+    ]
+    stages.get.cache_clear()
+    again = run().report  # nothing is remembered of the refusal
+    assert again.targets[0].chosen == "onnxruntime/int8-dynamic"
+    assert run.did("node_started") == ["compile pc/onnxruntime/int8-dynamic", "measure pc"]
+
+
+def test_a_run_that_is_to_stop_at_a_candidate_says_why_it_cannot_be_compiled(
+    run: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refuse(monkeypatch, "openvino/fp32")
+    with pytest.raises(UnsupportedError, match="compile pc/openvino/fp32: layer 3: no such operator"):
+        run.until("compile pc/openvino/fp32")
 
 
 def test_an_error_of_a_stage_keeps_its_kind(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
