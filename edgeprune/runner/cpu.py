@@ -20,13 +20,21 @@ X86_FEATURES = {
     "amx_int8": "amx_int8",
     "amx_bf16": "amx_bf16",
 }
-ARM_FEATURES = {"asimd": "neon", "asimddp": "dotprod", "i8mm": "i8mm", "sve": "sve", "bf16": "bf16"}
+ARM_FEATURES = {
+    "asimd": "neon",
+    "asimdhp": "fp16",
+    "asimddp": "dotprod",
+    "i8mm": "i8mm",
+    "sve": "sve",
+    "bf16": "bf16",
+}
 SYSCTL_FEATURES = {
     "hw.optional.avx2_0": "avx2",
     "hw.optional.avx512f": "avx512f",
     "hw.optional.avx512vnni": "avx512_vnni",
     "hw.optional.neon": "neon",
     "hw.optional.AdvSIMD": "neon",
+    "hw.optional.arm.FEAT_FP16": "fp16",
     "hw.optional.arm.FEAT_DotProd": "dotprod",
     "hw.optional.arm.FEAT_I8MM": "i8mm",
     "hw.optional.arm.FEAT_BF16": "bf16",

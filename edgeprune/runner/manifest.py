@@ -18,7 +18,7 @@ import json
 import re
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 from .variant import RunnerError
 
@@ -26,15 +26,19 @@ __all__ = [
     "FILE",
     "FORMAT",
     "MODEL",
+    "NAME",
     "RUNNER",
     "SAMPLE",
     "WHEELS",
     "File",
     "Manifest",
     "file_version",
+    "manifest_text",
+    "parse_manifest",
     "problems",
     "read_manifest",
     "sha256_of",
+    "unmet_features",
     "write_manifest",
 ]
 
@@ -43,7 +47,7 @@ FILE = "manifest.json"
 MODEL, RUNNER, SAMPLE, WHEELS = "model", "runner", "sample.jsonl", "wheels"
 
 # What every file system, shell and archive takes as it is; a bundle has no other file names.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
 _CHUNK = 1 << 20
 
 
@@ -72,7 +76,8 @@ class Manifest:
         architecture: ``x86_64`` or ``aarch64``; what the device's processor must be.
         python: Lowest version of Python that the runner takes, e.g. ``3.9``.
         requirements: What must be installed, as pip takes it, e.g. ``onnxruntime>=1.20``.
-        cpu_features: Features (see `cpu`) without which the model gives wrong answers or none.
+        cpu_features: Features (see `cpu`) without which the model gives wrong answers or none; of ``a|b`` one
+            is enough. See `unmet_features`.
         columns: Names of the one or two texts of an example.
         labels: Class names in the order of the logits.
         tolerance: Largest difference of a sample's scores from the expected ones, 0..1.
@@ -111,6 +116,12 @@ def file_version(files: Mapping[str, File]) -> str:
     return hashlib.sha256(table.encode("ascii")).hexdigest()[:16]
 
 
+def unmet_features(needed: Iterable[str], features: Iterable[str]) -> list[str]:
+    """The entries of `Manifest.cpu_features` that a processor with these features does not meet."""
+    there = set(features)
+    return [entry for entry in needed if not there.intersection(entry.split("|"))]
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal digits."""
     digest = hashlib.sha256()
@@ -123,11 +134,14 @@ def sha256_of(path: Path) -> str:
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
     """Writes `manifest` into `folder` and returns the file's path; the same manifest gives the same bytes."""
     path = folder / FILE
-    document = {"format": FORMAT, **asdict(manifest)}
-    path.write_text(
-        json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True) + "\n", encoding="ascii"
-    )
+    path.write_text(manifest_text(manifest), encoding="ascii")
     return path
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """Content of the file for `manifest`, ASCII; `parse_manifest` reads it."""
+    document = {"format": FORMAT, **asdict(manifest)}
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -139,8 +153,25 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / FILE
     try:
-        document = json.loads(path.read_text(encoding="ascii"))
+        text = path.read_text(encoding="ascii")
     except (OSError, ValueError) as error:
+        raise RunnerError(f"{path} cannot be read: {error}") from error
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: str, path: str) -> Manifest:
+    """Reads and checks the text of a manifest.
+
+    Args:
+        text: Content of the file.
+        path: What to call it in errors.
+
+    Raises:
+        RunnerError: See `read_manifest`.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
         raise RunnerError(f"{path} cannot be read: {error}") from error
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise RunnerError(f"{path} is not in the format {FORMAT}; make the bundle again")
@@ -161,7 +192,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise RunnerError(f"{path} has no table of files: {error}") from error
     manifest = Manifest(**document)
     for name in (manifest.name, *(part for file in manifest.files for part in file.split("/"))):
-        if not _NAME.match(name):
+        if not NAME.match(name):
             raise RunnerError(f"{path} has the name {name!r}, which no bundle has")
     if manifest.version != file_version(manifest.files):
         raise RunnerError(f"{path} was changed: version {manifest.version} is not that of its files")

@@ -12,7 +12,7 @@ LAPTOP = "\n\n".join(
 )
 RASPBERRY = (
     "\n\n".join(
-        f"processor\t: {core}\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 asimddp\n"
+        f"processor\t: {core}\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 asimdhp asimddp\n"
         "CPU implementer\t: 0x41\nCPU part\t: 0xd0b"
         for core in range(4)
     )
@@ -27,6 +27,7 @@ hw.logicalcpu: 8
 hw.memsize: 17179869184
 hw.optional.AdvSIMD: 1
 hw.optional.neon: 1
+hw.optional.arm.FEAT_FP16: 1
 hw.optional.arm.FEAT_DotProd: 1
 hw.optional.arm.FEAT_I8MM: 0
 hw.optional.arm.FEAT_BF16: 1
@@ -48,7 +49,7 @@ def test_same_core_numbers_on_two_sockets_are_different_cores() -> None:
 
 def test_arm_features_get_our_names_and_the_board_names_itself() -> None:
     cpu = parse_cpuinfo(RASPBERRY, "aarch64")
-    assert cpu.features == ("dotprod", "neon")
+    assert cpu.features == ("dotprod", "fp16", "neon")
     assert (cpu.physical_cores, cpu.logical_cores) == (4, 4)
     assert cpu.model == "Raspberry Pi 5 Model B Rev 1.0 (Cortex-A76)"
 
@@ -69,7 +70,7 @@ def test_nothing_known_is_said_so() -> None:
 def test_mac() -> None:
     cpu = parse_sysctl(MAC, "aarch64")
     assert (cpu.model, cpu.physical_cores, cpu.memory_bytes) == ("Apple M1", 8, 16 * 2**30)
-    assert cpu.features == ("bf16", "dotprod", "neon")
+    assert cpu.features == ("bf16", "dotprod", "fp16", "neon")
 
 
 @pytest.mark.parametrize(

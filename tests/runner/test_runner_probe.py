@@ -70,7 +70,7 @@ def test_peak_memory_remembers_what_was_freed() -> None:
     assert peak_memory_bytes() > 2**27
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.name)
 def test_files_are_python_39_and_import_nothing_of_edgeprune(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
     absolute = {

@@ -1,0 +1,42 @@
+"""The commands are those that the guide tells of, and importing one is not importing all."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeprune.runner.__main__ import COMMANDS, main
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "answer-on-a-device.md"
+
+
+def test_the_guide_has_every_command() -> None:
+    assert re.findall(r"^\| `(\w+)` \|", GUIDE.read_text(encoding="utf-8"), re.MULTILINE) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_helps(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: runner {name} " in capsys.readouterr().out
+
+
+def test_help_without_a_command_names_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    output = capsys.readouterr().out
+    assert all(f"  {name} " in output for name in COMMANDS)
+
+
+def test_the_selftest_needs_nothing_but_python_until_all_is_there() -> None:
+    program = (
+        "import sys; import edgeprune.runner.selftest; "
+        "print(sorted({'numpy', 'tokenizers', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
