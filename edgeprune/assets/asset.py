@@ -50,7 +50,7 @@ class Asset:
 
 
 class SourceFailure(Exception):  # noqa: N818  (an outcome of one source, not yet an error of the asset)
-    """One source cannot serve; the next one is tried. Never leaves this room."""
+    """One source cannot serve; the next one is tried. Who asks from outside turns it into an error."""
 
     def __init__(self, reason: str, hint: str = "") -> None:
         super().__init__(reason)
