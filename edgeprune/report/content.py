@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeprune.report.deployment import Deployment
 from edgeprune.report.formatting import (
     confidence,
     count,
@@ -111,7 +112,7 @@ def length_name(length: int | str) -> str:
     return "real lengths" if length == "real" else f"{length} tokens"
 
 
-def acceptance(report: Report) -> str:
+def acceptance(report: Report | Deployment) -> str:
     """What was demanded, in one sentence."""
     demands = [
         f"it loses at most {points(report.max_drop).lstrip('+')} points of {metric_name(report.metric)} "

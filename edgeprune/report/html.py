@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from edgeprune.report import ablations, content, formatting, plot, tables, throughputs
+from edgeprune.report import content, formatting, plot
 from edgeprune.report.model import Report, StageRow, TargetRow
+from edgeprune.report.pages import fill
 from edgeprune.report.stage_sections import shown_in_sections, stage_sections
 
 __all__ = ["render"]
@@ -33,28 +33,10 @@ class _Drawing:
 
 def render(report: Report) -> str:
     """The whole page. A pure function of the report: the same report gives the same bytes."""
-    environment = Environment(
-        loader=PackageLoader("edgeprune.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "plain": formatting.plain,
-        "content_heading": content.metric_heading,
-        "capital": _capital,
-        "breakable": _breakable,
-    }
     drawings = [_drawings(report, target, index) for index, target in enumerate(report.targets)]
-    return environment.get_template("report.html.j2").render(
+    return fill(
+        "report.html.j2",
         report=report,
-        content=content,
-        tables=tables,
-        ablations=ablations,
-        throughputs=throughputs,
-        format=formatting,
         drawings=drawings,
         sections=stage_sections(report),
         records={row.id: _record(row) for row in report.stages},
@@ -62,15 +44,6 @@ def render(report: Report) -> str:
         notes=content.notes_by_weight(report.know),
         warnings=sum(note.level == "warning" for note in report.know),
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _breakable(name: str) -> Markup:
-    """A name that may be broken after its slashes."""
-    return Markup("/<wbr>").join(escape(part) for part in name.split("/"))
 
 
 def _drawings(report: Report, target: TargetRow, index: int) -> list[_Drawing]:

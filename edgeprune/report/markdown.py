@@ -1,33 +1,16 @@
-"""The report as GitHub Markdown, for a pull request, an issue or a job summary.
-
-Foreign text is escaped so that a name such as ``*x*`` or ``<script>`` stays what it is; cells cannot end
-their table row.
-"""
+"""The report as GitHub Markdown, for a pull request, an issue or a job summary."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from edgeprune.report import ablations, content, tables, throughputs
 from edgeprune.report.formatting import MISSING, minutes, moment, plain, short_hash, size
+from edgeprune.report.markdown_pieces import candidates, code, escape, know, latency, naming, table
 from edgeprune.report.model import AssetRow, Report, TargetRow
 from edgeprune.report.stage_texts import stage_texts
 
-__all__ = ["escape", "render"]
-
-_ACTIVE = re.compile(r"([\\`*_{}\[\]#|~>])")
-_AT_THE_START = re.compile(r"^(\d*)([-+.)])(?=[\s-]|$)")
-
-
-def escape(text: str) -> str:
-    r"""Foreign text as text: nothing in it is markup, HTML or the end of a table cell.
-
-    >>> escape("a|b <i> *c*")
-    'a\\|b &lt;i\\> \\*c\\*'
-    """
-    escaped = _ACTIVE.sub(r"\\\1", plain(text).replace("&", "&amp;")).replace("<", "&lt;")
-    return _AT_THE_START.sub(r"\1\\\2", escaped)
+__all__ = ["render"]
 
 
 def render(report: Report) -> str:
@@ -35,12 +18,12 @@ def render(report: Report) -> str:
     parts = [
         f"# {escape(report.recipe)}: {content.verdict(report.verdict).word}",
         escape(report.description),
-        f"{moment(report.started)} · took {minutes(report.seconds)} · run {_code(report.run_id)}",
+        f"{moment(report.started)} · took {minutes(report.seconds)} · run {code(report.run_id)}",
         escape(content.acceptance(report)),
         _verdicts(report),
         *(part for target in report.targets for part in _target(report, target)),
         "## What you should know",
-        _know(report),
+        know(report.know),
         *_sections(report),
         "## Stages",
         content.stages_caption(report),
@@ -53,21 +36,6 @@ def render(report: Report) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _code(text: str) -> str:
-    """A code span; a backtick inside is replaced, since no escape works there."""
-    return f"`{plain(text).replace('`', 'ˋ')}`"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> str:
-    """A table; columns after the first `text_columns` are aligned right. Cells are finished Markdown."""
-    rules = ["---" if index < text_columns else "---:" for index in range(len(heads))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rules, *rows))
-
-
-def _name(name: str, *, chosen: bool) -> str:
-    return f"**{escape(name)}**" if chosen else escape(name)
-
-
 def _verdicts(report: Report) -> str:
     rows = []
     for target in report.targets:
@@ -76,7 +44,7 @@ def _verdicts(report: Report) -> str:
         )
         word = f"**{content.verdict(target.verdict).word}**"
         rows.append((word, escape(target.name), escape(content.reason(target)), figures or MISSING))
-    return _table(("Verdict", "Target", "Reason", "What ships"), rows, text_columns=4)
+    return table(("Verdict", "Target", "Reason", "What ships"), rows, text_columns=4)
 
 
 def _target(report: Report, target: TargetRow) -> Iterator[str]:
@@ -84,14 +52,14 @@ def _target(report: Report, target: TargetRow) -> Iterator[str]:
     yield escape(target.description)
     if target.device is not None:
         yield escape(content.device(target.device))
-    yield escape(tables.candidates_caption(report, target))
-    yield _candidates(report, target)
+    yield escape(tables.candidates_caption(report.metric, target))
+    yield candidates(target, report.metric)
     if groups := tables.latency_groups(target):
         yield "### Latency"
         yield escape(tables.latency_caption(target))
         for group in groups:
             yield f"**{group.length}** ({group.calls})"
-            yield _latency(group)
+            yield latency(group)
     if introduction := throughputs.introduction(target, report.batch):
         yield "### Throughput"
         yield escape(introduction)
@@ -111,65 +79,13 @@ def _ablation(target: TargetRow, metric: str) -> Iterator[str]:
         yield "\n".join(f"- {escape(name)}: {escape(value)}" for name, value in steps.facts)
 
 
-def _candidates(report: Report, target: TargetRow) -> str:
-    others = ", ".join(content.metric_heading(name) for name in content.other_metrics(report.metric))
-    heads = ("Candidate", "Status", "Why", content.metric_heading(report.metric), "Difference, points")
-    return _table(
-        (*heads, "Same answer", others, "File", "Peak memory", "Load"),
-        (
-            (
-                "<br>".join(part for part in (_name(row.name, chosen=row.chosen), escape(row.runs)) if part),
-                row.status.word,
-                "<br>".join(_why(row)),
-                *(
-                    row.metric,
-                    row.difference,
-                    row.agreement,
-                    row.other_metrics,
-                    row.file,
-                    row.memory,
-                    row.load,
-                ),
-            )
-            for row in tables.candidates(target, report.metric)
-        ),
-        text_columns=3,
-    )
-
-
-def _why(row: tables.CandidateCells) -> Iterator[str]:
-    yield escape(row.reason)
-    if row.fused:
-        yield f"Fused by the runtime: {escape(row.fused)}"
-    yield from (f"Note: {escape(note)}" for note in row.notes)
-
-
-def _latency(group: tables.LatencyGroup) -> str:
-    return _table(
-        ("Candidate", "p50 ms", "p90 ms", "p99 ms", "Against the original", "Against fp32"),
-        (
-            (_name(row.name, chosen=row.chosen), row.p50, row.p90, row.p99, row.vs_original, row.vs_fp32)
-            for row in group.rows
-        ),
-    )
-
-
 def _throughput(target: TargetRow) -> str:
-    return _table(
+    return table(
         tuple(head.capitalize() for head in throughputs.HEADS),
         (
-            (_name(row.name, chosen=row.chosen), row.texts, row.rounds, row.streams)
+            (naming(row.name, chosen=row.chosen), row.texts, row.rounds, row.streams)
             for row in throughputs.cells(target)
         ),
-    )
-
-
-def _know(report: Report) -> str:
-    if not report.know:
-        return "Nothing was substituted, skipped or taken from a second source."
-    return "\n".join(
-        f"- **{note.level}**, {escape(note.where)}: {escape(note.text)}"
-        for note in content.notes_by_weight(report.know)
     )
 
 
@@ -180,22 +96,22 @@ def _sections(report: Report) -> Iterator[str]:
             yield _small_table(section.table)
         if section.facts:
             rows = ((escape(name), escape(value)) for name, value in section.facts)
-            yield _table(("What", "Value"), rows, text_columns=2)
+            yield table(("What", "Value"), rows, text_columns=2)
 
 
 def _small_table(grid: tables.Grid) -> str:
     heads = tuple(head[:1].upper() + head[1:] for head in grid.heads)
-    return _table(heads, ((escape(name), *map(escape, cells)) for name, cells in grid.rows))
+    return table(heads, ((escape(name), *map(escape, cells)) for name, cells in grid.rows))
 
 
 def _stages(report: Report) -> str:
-    return _table(
+    return table(
         ("Stage", "From", "Artifact", "Notes", "Time"),
         (
             (
                 escape(row.id),
                 "cached" if row.cached else "this run",
-                _code(short_hash(row.key)),
+                code(short_hash(row.key)),
                 "<br>".join(escape(note) for note in row.notes),
                 minutes(row.seconds),
             )
@@ -209,9 +125,9 @@ def _data(report: Report) -> Iterator[str]:
     yield " · ".join(f"{name} {number}" for name, number in content.data_counts(report))
     yield f"Split: {escape(report.data.split)}."
     rows = [(escape(name), train, validation) for name, train, validation in content.label_counts(report)]
-    yield _table(("Label", "Training", "Validation"), rows)
+    yield table(("Label", "Training", "Validation"), rows)
     if report.data.unusable:
-        yield _table(
+        yield table(
             ("Unusable because", "First places", "Rows"),
             (
                 (escape(row.reason), escape(", ".join(row.places)), str(row.count))
@@ -239,5 +155,5 @@ def _provenance(report: Report) -> Iterator[str]:
 
 def _asset(asset: AssetRow) -> str:
     text = f"- Asset {escape(asset.role)}: {escape(asset.uri)}, {size(asset.size_bytes)}"
-    digest = f"sha256 {_code(asset.sha256)}"
+    digest = f"sha256 {code(asset.sha256)}"
     return "; ".join([text, digest, *(f"tried before: {escape(failed)}" for failed in asset.tried)])

@@ -17,12 +17,13 @@ from edgeprune.report.content import (
     ordered_variants,
     status,
 )
-from edgeprune.report.drawing import FONT, quiet, round_ticks, title
 from edgeprune.report.drawing import draw as draw_svg
+from edgeprune.report.drawing import quiet, round_ticks, title
 from edgeprune.report.formatting import milliseconds, plain, points, score
-from edgeprune.report.label_layout import Box, place_labels
+from edgeprune.report.label_layout import Box
 from edgeprune.report.model import Interval, TargetRow, VariantRow
 from edgeprune.report.page_svg import COLOURS
+from edgeprune.report.plot_labels import Label, extent, label_area, place, put_labels, shorten, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,8 +33,6 @@ __all__ = ["MARKERS", "draw", "plotted_lengths"]
 
 HEIGHT = 310.0
 _MARGINS = {"left": 0.115, "right": 0.985, "bottom": 0.145, "top": 0.92}
-_LABEL_CHARACTERS = 30
-_ADJACENT = 8.5  # a label that is farther than this from its marker gets a line to it
 
 MARKERS = {"chosen": "*", "accepted": "o", "inconclusive": "D", "rejected": "X", "reference": "s"}
 """Marker shape by status, in matplotlib's letters."""
@@ -112,14 +111,7 @@ def _point(variant: VariantRow, median: float, metric: str) -> _Point | None:
     y = metric_value(variant.quality, metric) * 100
     gap = variant.difference_points or Interval(estimate=0, low=0, high=0, confidence=0.5, method="none")
     low, high = y + gap.low - gap.estimate, y + gap.high - gap.estimate
-    return _Point(_shorten(plain(variant.name)), status(variant).word, median, y, low, high)
-
-
-def _shorten(name: str) -> str:
-    if len(name) <= _LABEL_CHARACTERS:
-        return name
-    half = _LABEL_CHARACTERS // 2
-    return f"{name[:half]}…{name[-half + 1 :]}"
+    return _Point(shorten(plain(variant.name)), status(variant).word, median, y, low, high)
 
 
 def _description(found: list[_Point], max_drop: float) -> str:
@@ -179,65 +171,22 @@ def _marks(axes: Axes, found: list[_Point]) -> None:
 
 
 def _labels(axes: Axes, found: list[_Point], limit: tuple[float, str] | None) -> None:
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextToPath
-
-    def extent(text: str, *, bold: bool = False) -> tuple[float, float]:
-        font = FontProperties(size=FONT, weight="bold" if bold else "normal")
-        width, _, _ = TextToPath().get_text_width_height_descent(text, font, ismath=False)
-        return float(width), FONT * 1.15
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across, along = axes.transData.transform((x, y))
-        return float(across), float(along)
-
-    frame = axes.bbox
-    area = Box(float(frame.x0) + 2, float(frame.y0) + 2, float(frame.x1) - 1, float(frame.y1) - 1)
+    area = label_area(axes)
     obstacles = []
     if limit is not None:
         width, height = extent(limit[1])
-        _, along = place(found[0].x, limit[0])
+        _, along = place(axes, found[0].x, limit[0])
         obstacles.append(Box(area.x1 - width - 2, along - height - 2, area.x1, along + 1))
-        _write(axes, limit[1], obstacles[-1], "bad")
+        write(axes, Label(limit[1], "bad"), obstacles[-1])
         obstacles.append(Box(area.x0, along - 1, area.x1, along + 1))
     for point in found:
-        (x, y), (_, low), (_, high) = (place(point.x, value) for value in (point.y, point.low, point.high))
+        (x, y), (_, low), (_, high) = (
+            place(axes, point.x, value) for value in (point.y, point.low, point.high)
+        )
         obstacles += [Box(x - 6, y - 6, x + 6, y + 6), Box(x - 3, low, x + 3, high)]
         if point.status == "reference":
             obstacles.append(Box(area.x0, y - 1, area.x1, y + 1))
-    anchors = [place(point.x, point.y) for point in found]
-    boxes = place_labels(
-        anchors, [extent(point.name, bold=point.status == "chosen") for point in found], obstacles, area
-    )
-    for point, anchor, box in zip(found, anchors, boxes, strict=True):
-        _leader(axes, anchor, box)
-        _write(axes, point.name, box, _TONES.get(point.status, "ink"), bold=point.status == "chosen")
-
-
-def _leader(axes: Axes, anchor: tuple[float, float], box: Box) -> None:
-    end = box.nearest(*anchor)
-    if (end[0] - anchor[0]) ** 2 + (end[1] - anchor[1]) ** 2 < _ADJACENT**2:
-        return
-    axes.plot(
-        [anchor[0], end[0]],
-        [anchor[1], end[1]],
-        transform=None,
-        color=COLOURS["muted"],
-        linewidth=0.6,
-        zorder=1,
-    )
-
-
-def _write(axes: Axes, text: str, box: Box, colour: str, *, bold: bool = False) -> None:
-    axes.text(
-        (box.x0 + box.x1) / 2,
-        box.y0 + FONT * 0.27,
-        text,
-        transform=None,
-        ha="center",
-        va="baseline",
-        color=COLOURS[colour],
-        fontweight="bold" if bold else "normal",
-        parse_math=False,
-        zorder=4,
-    )
+    labels = [
+        Label(point.name, _TONES.get(point.status, "ink"), bold=point.status == "chosen") for point in found
+    ]
+    put_labels(axes, [place(axes, point.x, point.y) for point in found], labels, obstacles)

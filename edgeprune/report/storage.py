@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from edgeprune.durable import write_text
-from edgeprune.errors import EdgepruneError, UsageError
+from edgeprune.report.documents import read_document, schema_of, to_json
 from edgeprune.report.model import SCHEMA, Report
 
 __all__ = ["ReportFiles", "files_of", "read", "schema", "write"]
 
 _JSON, _MARKDOWN, _HTML = "report.json", "report.md", "report.html"
-_SHOWN_PROBLEMS = 3
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ def write(report: Report, folder: Path) -> ReportFiles:
 
     folder.mkdir(parents=True, exist_ok=True)
     files = files_of(folder)
-    write_text(files.json, _to_json(report))
+    write_text(files.json, to_json(report, "report"))
     write_text(files.markdown, markdown.render(report))
     write_text(files.html, html.render(report))
     return files
@@ -70,78 +64,16 @@ def read(path: Path) -> Report:
     Raises:
         UsageError: There is no such file, it is not JSON, it has another version, or it is no report.
     """
-    file = files_of(path).json if path.is_dir() else path
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(
-            "there is no report",
-            where=str(file),
-            hint="give a run's folder or its report.json; a run that failed early has none",
-        ) from error
-    except OSError as error:
-        raise UsageError(f"the report cannot be read: {error.strerror}", where=str(file)) from error
-    except ValueError as error:
-        raise UsageError(
-            f"the report is not valid JSON: {error}",
-            where=str(file),
-            hint="it was changed or cut short; run the recipe again, finished stages are cached",
-        ) from error
-    return _parse(document, file)
+    return read_document(
+        files_of(path).json if path.is_dir() else path,
+        Report,
+        form=SCHEMA,
+        noun="report",
+        again="run the recipe again, finished stages are cached",
+        nothing_there="give a run's folder or its report.json; a run that failed early has none",
+    )
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of `report.json`."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:{SCHEMA.replace('/', ':')}",
-        **Report.model_json_schema(),
-    }
-
-
-def _parse(document: Any, file: Path) -> Report:
-    found = document.get("format") if isinstance(document, dict) else None
-    if found != SCHEMA:
-        what = f"a report of format {found!r}" if found is not None else "no edgeprune report"
-        raise UsageError(
-            f"this is {what}; this version of edgeprune reads {SCHEMA!r}",
-            where=str(file),
-            hint="read it with the edgeprune version that wrote it, or run the recipe again",
-        )
-    try:
-        return Report.model_validate(document)
-    except ValidationError as error:
-        problems = error.errors(include_url=False)
-        shown = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-            for problem in problems[:_SHOWN_PROBLEMS]
-        )
-        more = len(problems) - _SHOWN_PROBLEMS
-        raise UsageError(
-            f"the report does not fit its format: {shown}{f'; and {more} more' if more > 0 else ''}",
-            where=str(file),
-            hint="it was changed after it was written; run the recipe again, finished stages are cached",
-        ) from error
-
-
-def _to_json(report: Report) -> str:
-    document = report.model_dump(mode="python")
-    broken = list(_not_finite(document, ""))
-    if broken:
-        raise EdgepruneError(
-            f"the report holds numbers that are not finite: {', '.join(broken)}",
-            hint="this is a bug in what measured them; please report it",
-        )
-    return json.dumps(report.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def _not_finite(value: Any, path: str) -> Iterator[str]:
-    """Paths of all numbers that JSON cannot hold."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield path
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _not_finite(item, f"{path}.{name}" if path else str(name))
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _not_finite(item, f"{path}.{index}")
+    return schema_of(Report, SCHEMA)

@@ -31,7 +31,7 @@ from edgeprune.report.formatting import (
     size,
     speedup,
 )
-from edgeprune.report.model import Fusions, LatencyRow, Report, TargetRow, VariantRow
+from edgeprune.report.model import Fusions, LatencyRow, TargetRow, VariantRow
 
 __all__ = [
     "CandidateCells",
@@ -144,7 +144,7 @@ def _fused(fusions: Fusions | None) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def candidates_caption(report: Report, target: TargetRow) -> str:
+def candidates_caption(metric: str, target: TargetRow) -> str:
     """What the table of candidates holds, and how its intervals were made."""
     found = [variant for variant in target.variants if variant.quality is not None]
     if not found or found[0].quality is None:
@@ -156,7 +156,7 @@ def candidates_caption(report: Report, target: TargetRow) -> str:
     if not intervals:
         return text
     return (
-        f"{text} Difference: {metric_name(report.metric)} minus the original's, in points, with its "
+        f"{text} Difference: {metric_name(metric)} minus the original's, in points, with its "
         f"{confidence(intervals[0].confidence)} interval ({plain(intervals[0].method)})."
     )
 

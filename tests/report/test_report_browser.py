@@ -10,8 +10,12 @@ import subprocess
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
+from comparison_sample import sample_comparison
+from deployment_sample import sample_deployment
 from hostile import hostile_report
 from mask_sample import head_record, hostile_record, mask_record, mask_report
 from sample import sample_report
@@ -23,6 +27,7 @@ from structure_sample import (
     structure_report,
 )
 
+from edgeprune.report import comparison_page, deployment_page
 from edgeprune.report.html import render
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -67,6 +72,29 @@ REPORTS = {
     "masks with long words": lambda: mask_report(hostile_record("-" + "x" * 70)),
 }
 
+PAGES = {name: partial(lambda report: render(report()), report) for name, report in REPORTS.items()} | {
+    "deployment": lambda: deployment_page.render(sample_deployment()),
+    "emulated deployment": lambda: deployment_page.render(sample_deployment(emulated=True)),
+    "comparison": lambda: comparison_page.render(sample_comparison()),
+}
+# Takes one choice of a filter away and says what is left to see.
+FILTERING = """<!DOCTYPE html><link rel="icon" href="data:,"><pre id="found"></pre>
+<iframe src="report.html" style="width:1200px;height:900px;border:0"></iframe>
+<script>
+document.querySelector("iframe").addEventListener("load", event => {
+  const page = event.target.contentDocument;
+  const seen = selector => [...page.querySelectorAll(selector)].filter(found => found.getClientRects().length)
+    .map(found => found.dataset.row || found.dataset.group || found.id.split("-").pop());
+  const all = () => ({rows: seen("[data-row]"), marks: seen("[id*=mark-row]"), groups: seen("[data-group]")});
+  const before = all();
+  page.getElementById("show-run-1").click();
+  const oneRun = all();
+  page.getElementById("show-run-1").click();
+  page.getElementById("show-target-1").click();
+  document.getElementById("found").textContent = JSON.stringify({before, oneRun, oneTarget: all()});
+});
+</script>"""
+
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format, *args):  # noqa: A002
@@ -85,15 +113,36 @@ def serve(tmp_path):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize("name", PAGES)
 def test_the_page_fits_its_window_and_the_console_stays_empty(serve, tmp_path, name, width):
-    (tmp_path / "report.html").write_text(render(REPORTS[name]()), encoding="utf-8")
-    (tmp_path / "frame.html").write_text(FRAME.format(width=width), encoding="utf-8")
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    (tmp_path / "report.html").write_text(PAGES[name](), encoding="utf-8")
+    found = seen(serve, tmp_path, FRAME.format(width=width))
+    assert found["width"] == pytest.approx(width, abs=20)
+    assert found["out"] == []
+    assert found["content"] <= found["width"]
+
+
+def test_filters_hide_rows_marks_and_whole_sections(serve, tmp_path):
+    comparison = sample_comparison()
+    (tmp_path / "report.html").write_text(comparison_page.render(comparison), encoding="utf-8")
+    found = seen(serve, tmp_path, FILTERING)
+    assert sorted(map(int, found["before"]["rows"])) == list(range(len(comparison.rows)))
+    first = {str(index) for index, row in enumerate(comparison.rows) if row.run == "A"}
+    for kind in ("rows", "marks"):
+        assert set(found["oneRun"][kind]) == set(found["before"][kind]) & first
+        assert found["oneRun"][kind]
+    x86 = {str(index) for index, row in enumerate(comparison.rows) if row.target == "x86-server"}
+    assert set(found["oneTarget"]["rows"]) == x86
+    assert found["oneTarget"]["groups"] == ["0"]
+
+
+def seen(serve: str, folder: Path, frame: str) -> dict[str, Any]:
+    """What a page around `report.html` found; the browser's console must stay empty."""
+    (folder / "frame.html").write_text(frame, encoding="utf-8")
     command = [
         BROWSER,
         *QUIET.split(),
-        profile,
+        f"--user-data-dir={folder / 'profile'}",
         "--window-size=1400,1000",
         "--dump-dom",
         f"{serve}/frame.html",
@@ -101,8 +150,5 @@ def test_the_page_fits_its_window_and_the_console_stays_empty(serve, tmp_path, n
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     measured = re.search(r'<pre id="found">(.+?)</pre>', done.stdout)
     assert measured, done.stderr[-2000:]
-    found = json.loads(html.unescape(measured[1]))
-    assert found["width"] == pytest.approx(width, abs=20)
-    assert found["out"] == []
-    assert found["content"] <= found["width"]
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    return json.loads(html.unescape(measured[1]))

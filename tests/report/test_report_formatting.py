@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.report import formatting, markdown
+from edgeprune.report import formatting, markdown_pieces
 from edgeprune.report.model import Interval
 
 
-@pytest.mark.parametrize("module", [formatting, markdown])
+@pytest.mark.parametrize("module", [formatting, markdown_pieces])
 def test_the_examples_in_the_docstrings_hold(module):
     result = doctest.testmod(module)
     assert result.attempted > 0
