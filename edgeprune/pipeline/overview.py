@@ -144,11 +144,15 @@ def _description(path: Path) -> str:
 
 
 def schema(what: str) -> str:
-    """JSON Schema of a `recipe`, a `target` or a `report`, as text."""
+    """JSON Schema of a `recipe`, a `target`, a `report` or a `deployment`, as text."""
     if what == "recipe":
         found: dict[str, Any] = recipe_schema(stages.recipe_stages())
     elif what == "target":
         found = target_schema()
+    elif what == "deployment":
+        from edgeprune.report import deployment_storage
+
+        found = deployment_storage.schema()
     else:
         from edgeprune.report import storage
 

@@ -78,8 +78,11 @@ class RunFolder:
     def link_artifacts(self, artifacts: Mapping[str, Path]) -> None:
         """Link the artifact of each node, by its id."""
         for name, path in artifacts.items():
-            link = self.path / "artifacts" / name.replace("/", "-").replace(" ", "-")
-            link.symlink_to(path, target_is_directory=True)
+            self.artifact(name).symlink_to(path, target_is_directory=True)
+
+    def artifact(self, node: str) -> Path:
+        """Where the link to a node's artifact is, or will be."""
+        return self.path / "artifacts" / node.replace("/", "-").replace(" ", "-")
 
     def finish(self, report: Report) -> None:
         """Write the report, and move `latest` here."""
