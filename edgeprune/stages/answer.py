@@ -27,7 +27,7 @@ from edgeprune.stages.answering import (
     save_arrays,
     scores,
 )
-from edgeprune.stages.contract import Outcome, Stage, Work
+from edgeprune.stages.contract import RUNNER, Outcome, Stage, Work
 
 if TYPE_CHECKING:
     from edgeprune.measurement.accuracy import Predictor
@@ -101,7 +101,7 @@ ANSWER = Stage(
     reads=("measurement.batch", "model.max_length"),
     ensures=("measured.json", "logits.npz"),
     code=(
-        "stages.answer", "stages.answering", "stages.quiet", "measurement", "runner", "structure", "tasks",
+        "stages.answer", "stages.answering", "stages.quiet", "measurement", *RUNNER, "structure", "tasks",
     ),
     libraries=("torch", "transformers", "numpy", "onnxruntime"),
     in_recipe=False,

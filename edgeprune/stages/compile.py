@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeprune.recipe.schema import Section, Target
-from edgeprune.stages.contract import Outcome, Stage, Work
+from edgeprune.stages.contract import RUNNER, Outcome, Stage, Work
 
 __all__ = ["COMPILE", "CompileConfig", "for_target"]
 
@@ -90,6 +90,6 @@ COMPILE = Stage(
     provides=("compiled",),
     reads=("model.max_length",),
     ensures=("variant.json", "tokenizer.json"),
-    code=("stages.compile", "backends", "quantization", "runner"),
+    code=("stages.compile", "backends", "quantization", *RUNNER),
     in_recipe=False,
 )

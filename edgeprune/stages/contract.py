@@ -14,7 +14,12 @@ from typing import Any
 from edgeprune.errors import Problem
 from edgeprune.recipe.schema import Section, Target
 
-__all__ = ["Outcome", "Stage", "Work"]
+__all__ = ["RUNNER", "Outcome", "Stage", "Work"]
+
+RUNNER = tuple(
+    f"runner.{name}" for name in ("session", "throughput", "probe", "variant", "cpu", "collecting")
+)
+"""What of the runner answers and times; the rest, e.g. its commands, changes nothing that a stage makes."""
 
 
 @dataclass(frozen=True)

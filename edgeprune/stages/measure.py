@@ -31,7 +31,7 @@ from edgeprune.stages.answering import (
     save_arrays,
     scores,
 )
-from edgeprune.stages.contract import Outcome, Stage, Work
+from edgeprune.stages.contract import RUNNER, Outcome, Stage, Work
 
 if TYPE_CHECKING:
     from edgeprune.measurement.accuracy import Predictor
@@ -228,7 +228,7 @@ MEASURE = Stage(
     ignores=("measurement.ablation",),
     ensures=("measured.json", "logits.npz", "nanoseconds.npz"),
     code=(
-        "stages.measure", "stages.answering", "stages.quiet", "measurement", "runner", "structure", "tasks",
+        "stages.measure", "stages.answering", "stages.quiet", "measurement", *RUNNER, "structure", "tasks",
     ),
     libraries=("torch", "transformers", "numpy"),
     in_recipe=False,

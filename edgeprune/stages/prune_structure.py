@@ -9,7 +9,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from edgeprune.errors import Problem, RecipeError
 from edgeprune.recipe.schema import Section, Share, Target
-from edgeprune.stages.contract import Outcome, Stage, Work
+from edgeprune.stages.contract import RUNNER, Outcome, Stage, Work
 
 __all__ = [
     "PRUNE_STRUCTURE",
@@ -235,7 +235,7 @@ PRUNE_STRUCTURE = Stage(
         "stages.prune_structure", "stages.structure_pruning", "stages.structure_record",
         "stages.structure_budget", "stages.latency_measuring", "stages.latency_meeting",
         "stages.validating", "stages.export", "stages.quiet",
-        "training.predicting", "structure", "tasks", "measurement", "backends", "runner", "durable",
+        "training.predicting", "structure", "tasks", "measurement", "backends", *RUNNER, "durable",
     ),
     libraries=("torch", "transformers", "tokenizers", "scikit-learn", "numpy", "onnx", "onnxruntime"),
     resolve=resolve,

@@ -10,7 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from edgeprune.errors import Problem, RecipeError
 from edgeprune.recipe.schema import Section, Share, Target
 from edgeprune.stages import distill
-from edgeprune.stages.contract import Outcome, Stage, Work
+from edgeprune.stages.contract import RUNNER, Outcome, Stage, Work
 
 __all__ = ["QUANTIZE", "QuantizeConfig"]
 
@@ -246,7 +246,7 @@ QUANTIZE = Stage(
     ensures=("quantized.json",),
     code=(
         "stages.quantize", "stages.quantizing", "stages.export", "stages.quiet", "quantization",
-        "structure", "tasks", "backends", "runner", "durable",
+        "structure", "tasks", "backends", *RUNNER, "durable",
     ),
     libraries=(
         "numpy", "onnx", "onnxruntime", "tokenizers", "torch", "transformers", "neural-compressor",
