@@ -61,9 +61,12 @@ bench: setup  ## side-by-side measurements; results in benchmarks/results
 	$(BIN)/python benchmarks/finetune_overhead.py
 	$(BIN)/python benchmarks/mask_overhead.py
 
-deploy: setup  ## compile RECIPE for TARGET and say what to put on the device
-	@test -n "$(TARGET)" || { echo "make deploy TARGET=arm64 [RECIPE=recipes/….yaml]" >&2; exit 2; }
-	$(BIN)/edgeprune run $(RECIPE) --set 'targets=[$(TARGET)]'
+# The verdict on another target (exit code 3) does not keep this one from its device.
+deploy: export RECIPE := $(RECIPE)
+deploy: setup  ## put RECIPE's model for TARGET on DEVICE (left out: an emulated one), and judge it there
+	@test -n "$$TARGET" || { echo 'make deploy TARGET=arm64 [DEVICE=ssh://user@host] [RECIPE=recipes/….yaml]' >&2; exit 2; }
+	$(BIN)/edgeprune run "$$RECIPE" || [ $$? -eq 3 ]
+	$(BIN)/edgeprune deploy "runs/$$(basename "$$RECIPE" .yaml)/latest" --target "$$TARGET" $${DEVICE:+--device "$$DEVICE"}
 
 clean:  ## remove .venv and runs; the cache of assets and artifacts stays
 	rm -rf $(VENV) runs

@@ -8,11 +8,16 @@ from typing import Any
 import click
 
 from edgeprune import __version__
+from edgeprune.cli.bundle import bundle
+from edgeprune.cli.compare import compare
+from edgeprune.cli.deploy import deploy
+from edgeprune.cli.device import device
 from edgeprune.cli.doctor import doctor
 from edgeprune.cli.listing import recipes, targets
 from edgeprune.cli.pack import pack
 from edgeprune.cli.plan import plan
 from edgeprune.cli.report import report
+from edgeprune.cli.rollback import rollback
 from edgeprune.cli.run import run
 from edgeprune.cli.schema import schema
 from edgeprune.cli.validate import validate
@@ -64,5 +69,10 @@ def program(context: click.Context, debug: bool) -> None:
         click.echo(_FIRST_STEPS)
 
 
-for _command in (run, plan, validate, report, recipes, targets, schema, doctor, pack):
+_VERBS = (
+    run, plan, validate, report, compare, bundle, deploy, rollback, device,
+    recipes, targets, schema, doctor, pack,
+)  # fmt: skip
+
+for _command in _VERBS:
     program.add_command(_command)

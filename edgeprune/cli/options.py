@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from edgeprune.assets.place import default_cache
+
 __all__ = ["cache_option", "default_cache", "recipe_argument", "set_option"]
-
-
-def default_cache() -> Path:
-    """`$EDGEPRUNE_CACHE`, or `edgeprune` in the user's cache folder."""
-    chosen = os.environ.get("EDGEPRUNE_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeprune"
-
 
 recipe_argument: Callable[[Any], Any] = click.argument(
     "recipe", type=click.Path(path_type=Path), metavar="RECIPE.yaml"

@@ -62,7 +62,7 @@ def test_without_a_verb_it_says_what_to_type_next(capsys: pytest.CaptureFixture[
     [
         ("rnu", "Did you mean 'run'?"),
         ("valdate", "Did you mean 'validate'?"),
-        ("xyz", "There are: doctor, pack, plan,"),
+        ("xyz", f"There are: {', '.join(sorted(program.commands))}."),
     ],
 )
 def test_an_unknown_verb(capsys: pytest.CaptureFixture[str], word: str, answer: str) -> None:
@@ -76,7 +76,7 @@ def test_an_unknown_verb(capsys: pytest.CaptureFixture[str], word: str, answer: 
     [
         (["run"], "Missing argument 'RECIPE.yaml'"),
         (["run", "x.yaml", "--sett", "a=1"], "--set"),
-        (["schema", "recip"], "'recip' is not one of 'recipe', 'target', 'report'"),
+        (["schema", "recip"], "'recip' is not one of 'recipe', 'target', 'report', 'deployment'"),
         (["--nothing"], "--nothing"),
     ],
 )

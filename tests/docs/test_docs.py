@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -17,6 +19,7 @@ from edgeprune.pipeline.rundir import RunFolder
 from edgeprune.recipe.document import read_document
 from edgeprune.recipe.schema import Target
 from edgeprune.report.model import SCHEMA
+from edgeprune.runner.__main__ import COMMANDS
 from edgeprune.stages.contract import Stage
 
 ARCHITECTURE = "docs/architecture.md"
@@ -108,7 +111,17 @@ def test_options_in_the_guides_exist() -> None:
     known = {option for verb in verbs for row in verb.params for option in row.opts}
     used = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]*)", all_code()))
     others = {"--help", "--debug", "--no-deps", "--only-binary"}  # of every verb, of the program, of pip
-    assert used - others <= known
+    assert used - others <= known | _runner_options()
+
+
+def _runner_options() -> set[str]:
+    """What the commands of the program on devices take."""
+    found: set[str] = set()
+    for _, module in COMMANDS.values():
+        parser = argparse.ArgumentParser()
+        import_module(f"edgeprune.runner.{module}").configure(parser)
+        found |= {option for action in parser._actions for option in action.option_strings}
+    return found
 
 
 def test_make_targets_in_the_guides_exist() -> None:
