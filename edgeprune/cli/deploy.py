@@ -28,7 +28,7 @@ __all__ = ["deploy"]
     "--examples",
     type=int,
     metavar="N",
-    help="Validation examples to answer there.  [default: all; 200 on an emulated device]",
+    help="Validation examples to answer there, drawn with a seed.  [default: all]",
 )
 @click.option(
     "--with-wheels", is_flag=True, help="Send what pip installs too, for a device without a network."

@@ -32,16 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMULATED",
-    "EMULATED_SAMPLE",
     "SEED",
     "Deployed",
     "default_device",
     "deploy",
     "require_acceptance",
 ]
-
-EMULATED_SAMPLE = 200
-"""Examples that an emulated device answers by default: it takes a second for each with a dense model."""
 
 EMULATED = ("aarch64",)
 """Architectures that there is an emulated device for."""
@@ -79,13 +75,14 @@ def deploy(
 ) -> Deployed:
     """Bundle, install, answer, judge, and let it answer if it is accepted.
 
+    An emulated device is made if it is not there yet.
+
     Args:
         run: Folder of a finished run.
         device: Name or address of the device; left out: see `default_device`.
         target: Name of the target; may be left out if the run has one.
         variant: ``backend/precision``; left out: see `picking.pick`.
-        examples: Validation examples that the device answers, drawn with `SEED`; left out: all of them, or
-            `EMULATED_SAMPLE` on an emulated device.
+        examples: Validation examples that the device answers, drawn with `SEED`; left out: all of them.
         with_wheels: Put what the runner needs into the bundle, for a device without a network.
         force: Let it answer on the device whatever the verdict is.
         tell: Called with what happens, in words.
@@ -99,7 +96,8 @@ def deploy(
         UnsupportedError: The device cannot run the bundle.
         EdgepruneError: An artifact of the run is gone or damaged.
     """
-    from edgeprune.devices import checking, installing
+    from edgeprune.assets.place import default_cache
+    from edgeprune.devices import checking, emulation, installing
     from edgeprune.devices.opening import open_device
     from edgeprune.tasks.examples import Examples
 
@@ -107,8 +105,11 @@ def deploy(
     finished = open_run(run)
     wanted = finished.target(target)
     there = open_device(device or default_device(wanted.architecture))
+    if there.emulated:
+        tell(f"{there.name}: an EMULATED device; its answers count, its times do not")
+        emulation.prepare(default_cache(), lambda text: tell(f"{there.name}: {text}"))
     validation = Examples.load(finished.artifact("prepare").path / "validation")
-    rows = _rows(len(validation), examples, emulated=there.emulated)
+    rows = _rows(len(validation), examples)
     tell(f"{there.name}: looking at it")
     facts = checking.facts(there)
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as scratch:
@@ -173,14 +174,13 @@ def require_acceptance(deployed: Deployed) -> None:
     )
 
 
-def _rows(available: int, wanted: int | None, *, emulated: bool) -> list[int]:
+def _rows(available: int, wanted: int | None) -> list[int]:
     """Positions of the examples that are answered."""
     from edgeprune.tasks.splitting import draw_rows
 
     if wanted is not None and wanted < 1:
         raise UsageError(f"--examples {wanted}: at least one example is needed")
-    count = wanted or (EMULATED_SAMPLE if emulated else available)
-    return draw_rows(available, min(count, available), SEED)
+    return draw_rows(available, min(wanted or available, available), SEED)
 
 
 def _bundle(run: FinishedRun, folder: Path, target: str, variant: str | None, facts: Facts | None) -> Bundled:
@@ -203,7 +203,8 @@ def _try_out(
     """The device's answers, judged; its times, where they mean something; and notes."""
     manifest, shell = bundled.manifest, run.shell
     examples = validation.select(rows)
-    tell(f"{device.name}: answering {len(rows):,} of {len(validation):,} validation examples")
+    slow = "; about a second each, --examples N asks fewer" if device.emulated else ""
+    tell(f"{device.name}: answering {len(rows):,} of {len(validation):,} validation examples{slow}")
     answers = answer_on_device(
         device, installed.name, installed.path, examples, manifest.columns, shell.measurement.batch
     )
