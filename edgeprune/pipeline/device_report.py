@@ -30,7 +30,7 @@ class Attempt:
     Attributes:
         device: Where.
         facts: What it said about itself.
-        runtimes: Version of the model's runtime there; None: not installed, it comes with the bundle.
+        runtimes: Version of the model's runtime that is installed there; a bundle with wheels brings its own.
         bundled: What was made for it.
         installed: What was put on it.
         replaced: Version that answered before; None: none did, it was this one, or it answers on.
@@ -106,6 +106,8 @@ def deployment_of(run: FinishedRun, attempt: Attempt, *, started: float, command
 def _device(attempt: Attempt) -> DeploymentDevice:
     facts, timings = attempt.facts, attempt.timings
     ((runtime, version),) = attempt.runtimes.items()
+    if "wheels" in attempt.bundled.manifest.provenance:
+        version = None
     return DeploymentDevice(
         name=attempt.device.name,
         address=attempt.device.address,

@@ -23,6 +23,8 @@ COMMANDS = {
 # The exit codes of edgeprune for wrong input, and for what this machine cannot do.
 USAGE, UNSUPPORTED = 2, 5
 INTERRUPTED = 130
+# Folder of packages that an installation made of a bundle's wheels.
+SITE = "site"
 # What the program needs beside Python; runtimes are asked for by those who need them.
 NEEDED = ("numpy", "tokenizers")
 
@@ -32,11 +34,15 @@ def package_name() -> str:
 
     Python runs ``python path/to/folder`` without a package, so that relative imports inside would fail, and
     it puts the folder itself on the module path, where our file names could shadow other people's modules.
+    A bundle that brought its packages has them beside the folder.
     """
     if __package__:
         return __package__
     folder = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != folder]
+    packages = folder.parent / SITE
+    if packages.is_dir():
+        sys.path.insert(0, str(packages))
     name = "edgeprune_runner"
     init, places = folder / "__init__.py", [str(folder)]
     spec = util.spec_from_file_location(name, init, submodule_search_locations=places)

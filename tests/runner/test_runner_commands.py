@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from edgeprune.runner.__main__ import COMMANDS, main
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "answer-on-a-device.md"
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = ROOT / "docs" / "answer-on-a-device.md"
+FOLDER = ROOT / "edgeprune" / "runner"
 
 
 def test_the_guide_has_every_command() -> None:
@@ -40,3 +43,13 @@ def test_the_selftest_needs_nothing_but_python_until_all_is_there() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_packages_that_an_installation_put_beside_it_come_first(tmp_path: Path) -> None:
+    """So that a bundle that brought its wheels can be asked by hand."""
+    shutil.copytree(FOLDER, tmp_path / "runner", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-I", str(tmp_path / "runner"), "predict", "--text", "a"]
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "tokenizers.py").write_text("raise SystemExit('ours')\n", encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (1, "ours")
