@@ -50,6 +50,6 @@ def test_packages_that_an_installation_put_beside_it_come_first(tmp_path: Path) 
     shutil.copytree(FOLDER, tmp_path / "runner", ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-I", str(tmp_path / "runner"), "predict", "--text", "a"]
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "tokenizers.py").write_text("raise SystemExit('ours')\n", encoding="utf-8")
+    (tmp_path / "site" / "numpy.py").write_text("raise SystemExit('ours')\n", encoding="utf-8")
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr.strip()) == (1, "ours")
