@@ -32,6 +32,7 @@ What to type next:
   edgeprune plan recipes/quickstart.yaml     what a run would do; runs nothing
   edgeprune run recipes/quickstart.yaml      do it (some 5 minutes on 2 cores)
   edgeprune report runs/quickstart/latest    look at the result again
+  edgeprune deploy runs/quickstart/latest --target x86    install it, have it answer, judge it there
   edgeprune doctor                           what works on this machine
 
 edgeprune --help lists every command."""

@@ -53,7 +53,7 @@ def test_without_a_verb_it_says_what_to_type_next(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "What to type next:" in said
     typed = [line.split()[1] for line in said.splitlines() if line.startswith("  edgeprune ")]
-    assert typed == ["recipes", "plan", "run", "report", "doctor"]
+    assert typed == ["recipes", "plan", "run", "report", "deploy", "doctor"]
     assert set(typed) <= set(program.commands)
 
 
