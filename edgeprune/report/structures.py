@@ -11,7 +11,7 @@ from edgeprune.report.records import Count, Lenient, LenientTuple, Number, Part,
 
 __all__ = ["SHOWN_HERE", "Budget", "Change", "Cost", "Flops", "Layer", "StructureRecord", "structure_record"]
 
-SHOWN_HERE = frozenset({"layers", "cost"})
+SHOWN_HERE = frozenset({"layers", "cost", "balance"})
 """Parts of a record that are plots and tables; as text they would be pages of numbers."""
 
 
@@ -101,6 +101,13 @@ class Cost(Part):
     rounds: Annotated[tuple[Any, ...], LenientTuple] = ()
 
 
+class Balance(Part):
+    """How heads were weighed against FFN rows; `tried`: the balances that were compared."""
+
+    factor: Annotated[Annotated[Number, Field(gt=0)] | None, Lenient] = None
+    tried: Annotated[tuple[Any, ...], LenientTuple] = ()
+
+
 class StructureRecord(Part):
     """What is known of the structure that one stage made; `id` is the stage's place in the plan."""
 
@@ -118,6 +125,7 @@ class StructureRecord(Part):
     flops: Annotated[Flops | None, Lenient] = None
     importance_kept: Annotated[Share | None, Lenient] = None
     cost: Annotated[Cost | None, Lenient] = None
+    balance: Annotated[Balance | None, Lenient] = None
     parameters: Annotated[Change | None, Lenient] = None
     vocabulary: Annotated[Change | None, Lenient] = None
 

@@ -233,7 +233,8 @@ PRUNE_STRUCTURE = Stage(
     ensures=("model.safetensors", "config.json", "tokenizer.json"),
     code=(
         "stages.prune_structure", "stages.structure_pruning", "stages.structure_record",
-        "stages.structure_budget", "stages.latency_measuring", "stages.latency_meeting",
+        "stages.structure_budget", "stages.structure_balance",
+        "stages.latency_measuring", "stages.latency_meeting",
         "stages.validating", "stages.export", "stages.quiet",
         "training.predicting", "structure", "tasks", "measurement", "backends", *RUNNER, "durable",
     ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.errors import Problem, RecipeError
 from edgeprune.stages.latency_meeting import MISS, Met, meet
+from edgeprune.stages.structure_balance import Asked, Balance, balance
 
 if TYPE_CHECKING:
     from edgeprune.measurement.statistics import Interval
@@ -29,6 +31,7 @@ class Allowed:
         costs: Hidden width to what units cost, in the budget's own unit; empty for a budget in shares.
         errors: Of measured tables: by how much each misses a model that it was not made from, relative.
         met: How a budget of latency was met.
+        balance: How heads were weighed against rows; None for a budget in shares, which trades nothing.
         notes: What was mended of a measurement, or missed.
     """
 
@@ -36,11 +39,17 @@ class Allowed:
     costs: dict[int, CostTable] = field(default_factory=dict)
     errors: dict[int, float] = field(default_factory=dict)
     met: Met | None = None
+    balance: Balance | None = None
     notes: list[str] = field(default_factory=list)
 
 
 def allowed(
-    work: Work, original: Any, model: Any, importance: Importance, hidden: FloatArray | None
+    work: Work,
+    original: Any,
+    model: Any,
+    importance: Importance,
+    hidden: FloatArray | None,
+    texts: Iterable[Mapping[str, Any]],
 ) -> Allowed:
     """The most important units that the recipe's budget has room for.
 
@@ -50,6 +59,7 @@ def allowed(
         model: What will be cut; it is not changed.
         importance: Of its heads and rows.
         hidden: Of its hidden dimensions; None: their number is not up for choice.
+        texts: Batches that structures are compared on; not looked at for a budget in shares.
 
     Raises:
         RecipeError: The budget cannot be met; the hint says what can. A hidden width above the encoder's.
@@ -61,11 +71,16 @@ def allowed(
     config: PruneStructureConfig = work.config
     budget, shape = config.budget, shape_of(original)
     if budget.latency:
-        return _in_time(work, original, model, importance, hidden)
+        return _in_time(work, original, model, importance, hidden, texts)
     if budget.cost:
         tables = _counted(work, shape)
         ratio: float = getattr(budget, budget.cost)
-        return Allowed(_by_cost(config, shape, importance, hidden, tables, ratio), tables)
+
+        def choose(weighed: Importance) -> Choice:
+            return _by_cost(config, shape, weighed, hidden, tables, ratio)
+
+        found = _balance(work, model, importance, choose, texts)
+        return Allowed(choose(found.applied(importance)), tables, balance=found)
     whole = shape.layers * shape.heads, shape.layers * shape.rows
     try:
         choice = by_share(
@@ -92,8 +107,30 @@ def cut(model: Any, choice: Choice) -> Any:
     return model
 
 
+def _balance(
+    work: Work,
+    model: Any,
+    importance: Importance,
+    choose: Callable[[Importance], Choice],
+    texts: Iterable[Mapping[str, Any]],
+) -> Balance:
+    """What heads count beside rows, by the answers of the cut model."""
+    asked = Asked(model, texts)
+
+    def lost(choice: Choice) -> float:
+        work.progress(text="answers of a structure that may be chosen")
+        return asked.lost(cut(deepcopy(model), choice))
+
+    return balance(importance, choose, lost)
+
+
 def _in_time(
-    work: Work, original: Any, model: Any, importance: Importance, hidden: FloatArray | None
+    work: Work,
+    original: Any,
+    model: Any,
+    importance: Importance,
+    hidden: FloatArray | None,
+    texts: Iterable[Mapping[str, Any]],
 ) -> Allowed:
     """By what units cost in time on the target, and by what the result takes when it is timed."""
     from edgeprune.stages.latency_measuring import LatencyMeter
@@ -109,19 +146,22 @@ def _in_time(
             tables[width], errors[width] = measured.table, measured.check_error
             notes.extend(measured.notes)
 
-        def choose(ratio: float) -> Choice:
-            return _by_cost(config, shape, importance, hidden, tables, ratio)
+        def by_table(weighed: Importance, ratio: float) -> Choice:
+            return _by_cost(config, shape, weighed, hidden, tables, ratio)
+
+        found = _balance(work, model, importance, lambda weighed: by_table(weighed, latency.ratio), texts)
+        weighed = found.applied(importance)
 
         def ratio(choice: Choice) -> Interval:
             return meter.ratio(cut(deepcopy(model), choice))
 
-        met = meet(latency.ratio, choose, ratio)
+        met = meet(latency.ratio, lambda ratio: by_table(weighed, ratio), ratio)
     if abs(met.ratio.estimate / latency.ratio - 1) > MISS:
         notes.append(
             f"the structure takes {met.ratio.estimate:.3f} of the dense model's time, {latency.ratio:g} was "
             f"asked for: of {len(met.rounds)} structures that were timed, it is the nearest"
         )
-    return Allowed(met.choice, tables, errors, met, notes)
+    return Allowed(met.choice, tables, errors, met, found, notes)
 
 
 def _counted(work: Work, shape: Shape) -> dict[int, CostTable]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["prune"]
 
 _BATCH = 32
+_COMPARED = 512
+"""Texts that structures are compared on, at most."""
 
 
 def prune(work: Work) -> Outcome:
@@ -50,7 +53,8 @@ def prune(work: Work) -> Outcome:
     train = Examples.load(work.inputs["data"] / "train")
     encoded = encode(tokenizer, train, max_length)
     importance, hidden = _importance(work, model, train, encoded, tokenizer.pad_token_id)
-    found = allowed(work, original, model, importance, hidden)
+    texts = _calibration(work, train, encoded, tokenizer.pad_token_id, _COMPARED)
+    found = allowed(work, original, model, importance, hidden, texts)
     before = sum(item.numel() for item in model.parameters())
     layers = {layer.source for layer in kept_layers(model) or dense_layers(model)}
     cut(model, found.choice)
@@ -67,6 +71,7 @@ def prune(work: Work) -> Outcome:
         "alignment": config.alignment,
         **describe_structure(model, shape_of(original), found.choice, importance, max_length),
         "cost": describe_cost(found.choice, found.costs.get(hidden_width(model)), found.errors, found.met),
+        "balance": asdict(found.balance) if found.balance else None,
         "parameters": {"before": before, "after": sum(item.numel() for item in model.parameters())},
         "vocabulary": None if vocabulary is None else {"before": tokens, "after": len(vocabulary)},
     }
@@ -93,14 +98,16 @@ def _importance(
     return measures.by_scores(model, masks, load_file(work.inputs["masks"] / "scores.safetensors")), None
 
 
-def _calibration(work: Work, train: Examples, encoded: Encoded, pad_id: int) -> Iterator[dict[str, Any]]:
-    """Labelled batches of the calibration examples, of similar lengths each."""
+def _calibration(
+    work: Work, train: Examples, encoded: Encoded, pad_id: int, most: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Labelled batches of the calibration examples, of similar lengths each; of the first `most` of them."""
     import torch
 
     from edgeprune.tasks.encoding import collate
 
     wanted = work.config.calibration
-    count = min(wanted.examples, len(train))
+    count = min(wanted.examples, len(train), most or len(train))
     drawn = np.random.default_rng(wanted.seed).permutation(len(train))[:count]
     by_length = drawn[np.argsort(encoded.lengths[drawn], kind="stable")]
     for begin in range(0, count, _BATCH):

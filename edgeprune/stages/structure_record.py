@@ -26,7 +26,7 @@ def describe_structure(
         model: The cut model.
         shape: Of the dense one.
         choice: What was kept, in the numbers of the model that was cut.
-        importance: What it was chosen by.
+        importance: Of its units, as it was measured.
         length: Tokens that FLOPs are counted at.
     """
     from edgeprune.structure.costs import flops, parameters
@@ -47,8 +47,18 @@ def describe_structure(
             "before": flops(shape, whole, length),
             "after": flops(narrowed, left, length),
         },
-        "importance_kept": choice.kept_importance / choice.all_importance,
+        "importance_kept": _kept(choice, importance),
     }
+
+
+def _kept(choice: Choice, importance: Importance) -> float:
+    """Share of the importance of all heads and rows that is kept."""
+    kept = sum(
+        importance.heads[layer.source][list(layer.heads)].sum()
+        + importance.rows[layer.source][list(layer.rows)].sum()
+        for layer in choice.layers
+    )
+    return float(kept / sum(part.sum() for part in (*importance.heads, *importance.rows)))
 
 
 def _layers(shape: Shape, choice: Choice, importance: Importance, kept: Any) -> list[dict[str, Any]]:

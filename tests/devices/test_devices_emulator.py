@@ -33,7 +33,7 @@ def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_processor_is_described_as_linux_would() -> None:
     cpu = parse_cpuinfo(cpuinfo(HWCAP, 3), "aarch64")
     assert (cpu.model, cpu.logical_cores) == ("emulated by QEMU (Neoverse-N1)", 3)
-    assert cpu.features == ("dotprod", "neon")
+    assert cpu.features == ("dotprod", "fp16", "neon")
     assert parse_cpuinfo(cpuinfo(0b11, 1), "aarch64").features == ("neon",)
 
 

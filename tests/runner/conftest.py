@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import bundle_kit
 import pytest
+import runner_bundle_kit
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle_kit.save_bundle(tmp_path_factory.mktemp("bundle"))
+    return runner_bundle_kit.save_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="session")
 def pair_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle_kit.save_bundle(tmp_path_factory.mktemp("pairs"), columns=("premise", "claim"))
+    return runner_bundle_kit.save_bundle(tmp_path_factory.mktemp("pairs"), columns=("premise", "claim"))

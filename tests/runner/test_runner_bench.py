@@ -6,9 +6,9 @@ import itertools
 import json
 from pathlib import Path
 
-import bundle_kit
 import numpy as np
 import pytest
+import runner_bundle_kit
 
 from edgeprune.runner.__main__ import main
 from edgeprune.runner.answering import Answerer
@@ -82,7 +82,7 @@ class Counted:
 
 
 def test_calls_take_turns_through_the_texts_and_the_model_is_a_part_of_them(bundle: Path) -> None:
-    known = bundle_kit.answerer(bundle)
+    known = runner_bundle_kit.answerer(bundle)
     model = Counted()
     answerer = Answerer(known.manifest, known.texts, model, 1)
     examples = [("good",), ("the film",), ("the good film",)]
@@ -94,7 +94,7 @@ def test_calls_take_turns_through_the_texts_and_the_model_is_a_part_of_them(bund
 
 
 def test_only_texts_that_fit_are_asked(bundle: Path) -> None:
-    answerer = bundle_kit.answerer(bundle)
+    answerer = runner_bundle_kit.answerer(bundle)
     examples = [("good",), ("the film is good",)]
     assert fitting(answerer, examples, 4) == [("good",)]
     assert fitting(answerer, examples, "real") == examples

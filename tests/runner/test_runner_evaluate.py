@@ -6,15 +6,15 @@ import io
 import json
 from pathlib import Path
 
-import bundle_kit
 import numpy as np
 import pytest
+import runner_bundle_kit
 
 from edgeprune.runner.__main__ import main
 from edgeprune.runner.evaluate import parse_label
 from edgeprune.runner.examples import InputError
 
-TEXTS = [*bundle_kit.TEXTS, "", "good " * 40]
+TEXTS = [*runner_bundle_kit.TEXTS, "", "good " * 40]
 
 
 def _evaluate(bundle: Path, *words: str) -> int:
@@ -25,16 +25,21 @@ def _evaluate(bundle: Path, *words: str) -> int:
 def test_logits_are_the_models_to_the_bit(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], batch: int
 ) -> None:
-    answerer = bundle_kit.answerer(bundle)
+    answerer = runner_bundle_kit.answerer(bundle)
     asked = [(text,) for text in TEXTS]
     starts = range(0, len(asked), batch)
     logits = np.concatenate(
         [answerer.session.run(*answerer.texts.batch(asked[start : start + batch])) for start in starts]
     )
     answers = logits.argmax(1).tolist()
-    labels: list[str | int | None] = [*answers[:2], bundle_kit.LABELS[answers[2]], (answers[3] + 1) % 3, None]
+    labels: list[str | int | None] = [
+        *answers[:2],
+        runner_bundle_kit.LABELS[answers[2]],
+        (answers[3] + 1) % 3,
+        None,
+    ]
     lines = [{"sentence": text, "label": label} for text, label in zip(TEXTS, labels, strict=False)]
-    source = bundle_kit.save_lines(tmp_path / "in.jsonl", [*lines, TEXTS[-1]])
+    source = runner_bundle_kit.save_lines(tmp_path / "in.jsonl", [*lines, TEXTS[-1]])
     out = tmp_path / "out.jsonl"
     assert _evaluate(bundle, str(source), "--out", str(out), "--batch", str(batch)) == 0
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
@@ -53,15 +58,15 @@ def test_logits_are_the_models_to_the_bit(
 def test_from_standard_input_to_standard_output(
     pair_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = "".join(json.dumps({"premise": one, "claim": two}) + "\n" for one, two in bundle_kit.PAIRS)
+    lines = "".join(json.dumps({"premise": one, "claim": two}) + "\n" for one, two in runner_bundle_kit.PAIRS)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     assert _evaluate(pair_bundle, "-", "--out", "-") == 0
     *rows, summary = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    answerer = bundle_kit.answerer(pair_bundle)
+    answerer = runner_bundle_kit.answerer(pair_bundle)
     assert [row["predicted"] for row in rows] == [
-        answerer.answer([pair])[0].index for pair in bundle_kit.PAIRS
+        answerer.answer([pair])[0].index for pair in runner_bundle_kit.PAIRS
     ]
-    assert (summary["n"], summary["accuracy"]) == (len(bundle_kit.PAIRS), None)
+    assert (summary["n"], summary["accuracy"]) == (len(runner_bundle_kit.PAIRS), None)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,7 @@ def test_from_standard_input_to_standard_output(
 def test_a_wrong_line_leaves_the_last_answers_as_they_were(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], value: object, message: str
 ) -> None:
-    source = bundle_kit.save_lines(tmp_path / "in.jsonl", ["good", value])
+    source = runner_bundle_kit.save_lines(tmp_path / "in.jsonl", ["good", value])
     out = tmp_path / "out.jsonl"
     out.write_text("answers of before\n", encoding="utf-8")
     assert _evaluate(bundle, str(source), "--out", str(out)) == 2
@@ -96,7 +101,7 @@ def test_an_answer_that_is_no_number_is_code_5_and_no_file(
     monkeypatch.setattr(
         OnnxruntimeSession, "_answer", lambda self, arrays: np.array([[0, np.nan, 1]], np.float32)
     )
-    source = bundle_kit.save_lines(tmp_path / "in.jsonl", ["good"])
+    source = runner_bundle_kit.save_lines(tmp_path / "in.jsonl", ["good"])
     assert _evaluate(bundle, str(source), "--out", str(tmp_path / "out.jsonl")) == 5
     assert "answered with something that is no number" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
@@ -105,7 +110,7 @@ def test_an_answer_that_is_no_number_is_code_5_and_no_file(
 def test_a_file_that_cannot_be_written_is_code_2(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = bundle_kit.save_lines(tmp_path / "in.jsonl", ["good"])
+    source = runner_bundle_kit.save_lines(tmp_path / "in.jsonl", ["good"])
     assert _evaluate(bundle, str(source), "--out", str(tmp_path / "gone" / "out.jsonl")) == 2
     assert "out.jsonl cannot be written: No such file" in capsys.readouterr().err
 
@@ -113,7 +118,7 @@ def test_a_file_that_cannot_be_written_is_code_2(
 def test_no_example_is_an_empty_file(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = bundle_kit.save_lines(tmp_path / "in.jsonl", [])
+    source = runner_bundle_kit.save_lines(tmp_path / "in.jsonl", [])
     assert _evaluate(bundle, str(source), "--out", str(tmp_path / "out.jsonl")) == 0
     assert (tmp_path / "out.jsonl").read_bytes() == b""
     assert json.loads(capsys.readouterr().out)["accuracy"] is None

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import bundle_kit
 import pytest
+import runner_bundle_kit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,17 +30,17 @@ def _rows(output: str) -> list[dict[str, Any]]:
 
 
 def _labels(bundle: Path, texts: list[str]) -> list[str]:
-    answerer = bundle_kit.answerer(bundle)
+    answerer = runner_bundle_kit.answerer(bundle)
     return [answerer.answer([(text,)])[0].label for text in texts]
 
 
 def test_texts_of_the_command_line(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [word for text in bundle_kit.TEXTS for word in ("--text", text)]
+    words = [word for text in runner_bundle_kit.TEXTS for word in ("--text", text)]
     assert main(["predict", "--bundle", str(bundle), *words]) == 0
     rows = _rows(capsys.readouterr().out)
-    assert [row["label"] for row in rows] == _labels(bundle, bundle_kit.TEXTS)
+    assert [row["label"] for row in rows] == _labels(bundle, runner_bundle_kit.TEXTS)
     for row in rows:
-        assert list(row["scores"]) == bundle_kit.LABELS
+        assert list(row["scores"]) == runner_bundle_kit.LABELS
         assert row["score"] == max(row["scores"].values()) == row["scores"][row["label"]]
         assert sum(row["scores"].values()) == pytest.approx(1)
 
@@ -62,7 +62,7 @@ def test_json_in_all_its_forms(bundle: Path, tmp_path: Path, capsys: pytest.Capt
         {"text": "bad film"},
         {"sentence": "bad film", "text": "good", "id": 3},
     ]
-    path = bundle_kit.save_lines(tmp_path / "texts.jsonl", forms)
+    path = runner_bundle_kit.save_lines(tmp_path / "texts.jsonl", forms)
     assert main(["predict", "--bundle", str(bundle), str(path)]) == 0
     rows = _rows(capsys.readouterr().out)
     assert len(rows) == len(forms)
@@ -72,11 +72,11 @@ def test_json_in_all_its_forms(bundle: Path, tmp_path: Path, capsys: pytest.Capt
 def test_pairs(pair_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = "the film is good", "badly"
     forms = [[one, two], {"text": one, "text_pair": two}, {"claim": two, "premise": one}]
-    path = bundle_kit.save_lines(tmp_path / "pairs.jsonl", forms)
+    path = runner_bundle_kit.save_lines(tmp_path / "pairs.jsonl", forms)
     assert main(["predict", "--bundle", str(pair_bundle), str(path)]) == 0
-    answer = bundle_kit.answerer(pair_bundle).answer([(one, two)])[0]
+    answer = runner_bundle_kit.answerer(pair_bundle).answer([(one, two)])[0]
     assert _rows(capsys.readouterr().out) == [answer.row()] * 3
-    assert answer.scores != bundle_kit.answerer(pair_bundle).answer([(two, one)])[0].scores
+    assert answer.scores != runner_bundle_kit.answerer(pair_bundle).answer([(two, one)])[0].scores
 
 
 @pytest.mark.parametrize(

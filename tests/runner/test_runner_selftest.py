@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import bundle_kit
 import pytest
+import runner_bundle_kit
 
 from edgeprune.runner.__main__ import main
 from edgeprune.runner.cpu import describe
@@ -95,9 +95,9 @@ def test_a_changed_and_a_missing_file(own: Path) -> None:
 
 def test_other_answers_than_where_it_was_made(own: Path) -> None:
     lines = [json.loads(line) for line in (own / "sample.jsonl").read_text(encoding="utf-8").splitlines()]
-    lines[1]["scores"] = dict(zip(bundle_kit.LABELS, [0.9, 0.05, 0.05], strict=True))
-    bundle_kit.save_lines(own / "sample.jsonl", lines)
-    bundle_kit.seal(own, read_manifest(own))
+    lines[1]["scores"] = dict(zip(runner_bundle_kit.LABELS, [0.9, 0.05, 0.05], strict=True))
+    runner_bundle_kit.save_lines(own / "sample.jsonl", lines)
+    runner_bundle_kit.seal(own, read_manifest(own))
     found = check(own)
     (failure,) = found.failures
     assert failure.startswith("sample 2 gets 0.")
@@ -116,15 +116,18 @@ def test_other_answers_than_where_it_was_made(own: Path) -> None:
         ([{"texts": ["a"]}], "line 1 has no scores for exactly the classes negative, positive, neutral"),
         ([{"scores": {}}], "line 1 has no list of texts"),
         (
-            [{"texts": ["a"], "scores": dict.fromkeys(bundle_kit.LABELS, "x")}],
+            [{"texts": ["a"], "scores": dict.fromkeys(runner_bundle_kit.LABELS, "x")}],
             "line 1 has a score that is no",
         ),
-        ([{"texts": ["a", "b"], "scores": dict.fromkeys(bundle_kit.LABELS, 1)}], "line 1 has 2 text(s)"),
+        (
+            [{"texts": ["a", "b"], "scores": dict.fromkeys(runner_bundle_kit.LABELS, 1)}],
+            "line 1 has 2 text(s)",
+        ),
     ],
 )
 def test_samples_that_are_not_in_order(own: Path, lines: list[Any], message: str) -> None:
-    bundle_kit.save_lines(own / "sample.jsonl", lines)
-    bundle_kit.seal(own, read_manifest(own))
+    runner_bundle_kit.save_lines(own / "sample.jsonl", lines)
+    runner_bundle_kit.seal(own, read_manifest(own))
     (failure,) = check(own).failures
     assert failure.startswith(f"sample.jsonl is not in order: {message}")
 
@@ -134,7 +137,7 @@ def test_a_runtime_that_the_runner_does_not_run(own: Path) -> None:
     document = json.loads(variant.read_text(encoding="utf-8"))
     variant.write_text(json.dumps({**document, "backend": "tensorrt"}), encoding="utf-8")
     _change(own, variant="tensorrt/fp32")
-    bundle_kit.seal(own, read_manifest(own))
+    runner_bundle_kit.seal(own, read_manifest(own))
     (failure,) = check(own).failures
     assert "is for 'tensorrt'; this runner knows onnxruntime, openvino" in failure
 
@@ -142,8 +145,8 @@ def test_a_runtime_that_the_runner_does_not_run(own: Path) -> None:
 def test_a_manifest_that_is_of_another_model(own: Path) -> None:
     _change(own, labels=["a", "b", "c"])
     lines = [{"texts": ["a"], "scores": {"a": 1, "b": 0, "c": 0}}]
-    bundle_kit.save_lines(own / "sample.jsonl", lines)
-    bundle_kit.seal(own, read_manifest(own))
+    runner_bundle_kit.save_lines(own / "sample.jsonl", lines)
+    runner_bundle_kit.seal(own, read_manifest(own))
     (failure,) = check(own).failures
     assert "is not in order: its manifest tells of" in failure
 

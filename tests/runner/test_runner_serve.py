@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import bundle_kit
 import numpy as np
 import pytest
+import runner_bundle_kit
 
 from edgeprune.runner.__main__ import main
 from edgeprune.runner.endpoint import BATCH_LIMIT, BODY_LIMIT, Endpoint
@@ -26,7 +26,7 @@ from edgeprune.runner.serve import resolve
 
 @contextmanager
 def _serving(bundle: Path, model: Any = None, host: str = "127.0.0.1") -> Iterator[Endpoint]:
-    answerer = bundle_kit.answerer(bundle)
+    answerer = runner_bundle_kit.answerer(bundle)
     if model is not None:
         answerer.session = model
     family, address = resolve(host, 0)
@@ -75,17 +75,20 @@ def _raw(endpoint: Endpoint, request: bytes) -> bytes:
 
 
 def test_answers_are_those_of_predict(endpoint: Endpoint, bundle: Path) -> None:
-    answerer = bundle_kit.answerer(bundle)
-    wanted = [answerer.answer([(text,)])[0].row() for text in bundle_kit.TEXTS]
-    assert _ask(endpoint, "POST", "/predict", {"texts": bundle_kit.TEXTS}) == (200, {"answers": wanted})
-    for body in ({"text": bundle_kit.TEXTS[0]}, {"sentence": bundle_kit.TEXTS[0]}):
+    answerer = runner_bundle_kit.answerer(bundle)
+    wanted = [answerer.answer([(text,)])[0].row() for text in runner_bundle_kit.TEXTS]
+    assert _ask(endpoint, "POST", "/predict", {"texts": runner_bundle_kit.TEXTS}) == (
+        200,
+        {"answers": wanted},
+    )
+    for body in ({"text": runner_bundle_kit.TEXTS[0]}, {"sentence": runner_bundle_kit.TEXTS[0]}):
         assert _ask(endpoint, "POST", "/predict", body) == (200, {"answers": wanted[:1]})
     assert _ask(endpoint, "POST", "/predict?x=1", {"texts": []}) == (200, {"answers": []})
 
 
 def test_pairs(pair_bundle: Path) -> None:
-    one, two = bundle_kit.PAIRS[0]
-    wanted = bundle_kit.answerer(pair_bundle).answer([(one, two)])[0].row()
+    one, two = runner_bundle_kit.PAIRS[0]
+    wanted = runner_bundle_kit.answerer(pair_bundle).answer([(one, two)])[0].row()
     pairs = [[one, two], {"text": one, "text_pair": two}, {"premise": one, "claim": two}]
     with _serving(pair_bundle) as endpoint:
         assert _ask(endpoint, "POST", "/predict", {"texts": pairs}) == (200, {"answers": [wanted] * 3})

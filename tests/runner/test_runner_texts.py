@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import bundle_kit
 import numpy as np
 import pytest
+import runner_bundle_kit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -53,7 +53,7 @@ def _bpe() -> Tokenizer:
 
 def _saved(kind: str, side: str) -> Tokenizer:
     """As `save_pretrained` leaves it: with what it was last asked to do."""
-    made = bundle_kit.tokenizer() if kind == "wordpiece" else _bpe()
+    made = runner_bundle_kit.tokenizer() if kind == "wordpiece" else _bpe()
     made.enable_padding(length=50)
     made.enable_truncation(7, strategy="only_first", direction=side)
     return made
@@ -89,7 +89,7 @@ def test_ids_masks_and_types_are_those_of_the_pipeline(kind: str, side: str, dat
 
 
 def test_padding_is_the_models_and_longer_than_asked_for_is_an_error(tmp_path: Path) -> None:
-    bundle_kit.tokenizer().save(str(tmp_path / "tokenizer.json"))
+    runner_bundle_kit.tokenizer().save(str(tmp_path / "tokenizer.json"))
     texts = Texts(tmp_path, Variant("onnxruntime", "fp32", {}, [], [], 16, "x86_64", pad_id=5))
     ids, mask, types = texts.batch([("good",), ("the film",)], 6)
     assert ids.tolist() == [[2, 59, 3, 5, 5, 5], [2, 56, 57, 3, 5, 5]]
