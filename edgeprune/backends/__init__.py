@@ -81,8 +81,8 @@ BACKENDS: Mapping[str, Row] = MappingProxyType(
         ),
         "openvino": Row(
             implementation="edgeprune.backends.openvino:Openvino",
-            variants=("fp32", "bf16", "int8"),
-            dialects={"int8": "asymmetric"},
+            variants=("fp32", "bf16", "int8", "int8-sparse"),
+            dialects={"int8": "asymmetric", "int8-sparse": "asymmetric"},
             package="openvino",
             install="edgeprune[openvino]",
             distributions=("openvino",),

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: FP32, bfloat16, and INT8 from a quantized model."""
+"""OpenVINO on the CPU: FP32, bfloat16, and INT8 from a quantized model, with sparse weights or without."""
 
 from __future__ import annotations
 
@@ -21,25 +21,31 @@ __all__ = ["Openvino"]
 BUCKET = 8
 _UNKNOWN = re.compile(r"No conversion rule found for operations: ([^\n]+)")
 _SHOWN = 3
-BF16_FEATURES = ("amx_bf16", "avx512_bf16")
+# What a CPU must have one of.
+FEATURES = {"bf16": ("amx_bf16", "avx512_bf16"), "int8-sparse": ("amx_int8",)}
 
 
 class Openvino:
     """Compiles to OpenVINO's own format, weights kept in the precision that the model has.
+
+    `int8-sparse` reads weights that are at least half zeros in compressed form. Only some products can, and
+    it is refused where the runtime does that for none.
 
     FP32 and bfloat16 have the same files: the precision is chosen when the model is loaded, never left to the
     runtime, whose default is bfloat16 wherever the CPU has it.
     """
 
     def refusal(self, variant: str, target: Target, cpu: Cpu) -> str | None:
-        """bfloat16 needs an x86 CPU that has it; of a device elsewhere that is not known, and not refused."""
-        if variant != "bf16":
+        """Some variants need an x86 CPU with a feature; of a device elsewhere it is not known, nor refused."""
+        needed = FEATURES.get(variant)
+        if needed is None:
             return None
         if target.architecture != "x86_64":
-            return f"bfloat16 is for x86_64 CPUs here, and target {target.name!r} is {target.architecture}"
+            return f"{variant} is for x86_64 CPUs here, and target {target.name!r} is {target.architecture}"
         local = target.device.kind == "local" and cpu.architecture == target.architecture
-        if local and not set(BF16_FEATURES) & set(cpu.features):
-            return f"this CPU ({cpu.model}) has neither of {' and '.join(BF16_FEATURES)}"
+        if local and not set(needed) & set(cpu.features):
+            lacks = f"neither of {' and '.join(needed)}" if len(needed) > 1 else f"no {needed[0]}"
+            return f"this CPU ({cpu.model}) has {lacks}"
         return None
 
     def compile(self, request: Request) -> Compiler:
@@ -58,8 +64,9 @@ class Openvino:
         _name_by_place(model)
         openvino.save_model(model, request.output / "model.xml", compress_to_fp16=False)
         notes = [f"inputs are padded to a multiple of {BUCKET} tokens: fewer lengths are new to the runtime"]
-        if request.variant == "bf16" and not request.runs_here:
-            notes.append("whether the device's CPU has bfloat16 is not known; loading fails without it")
+        if request.variant in FEATURES and not request.runs_here:
+            needed = " or ".join(FEATURES[request.variant])
+            notes.append(f"whether the device's CPU has {needed} is not known; loading fails without it")
         return Compiler(
             files={"model": "model.xml", "weights": "model.bin"},
             inputs=[port.get_any_name() for port in model.inputs],

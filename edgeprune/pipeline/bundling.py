@@ -18,6 +18,7 @@ from edgeprune.pipeline.store import Artifact
 from edgeprune.report.model import TargetRow
 from edgeprune.runner.cpu import Cpu
 from edgeprune.runner.manifest import Manifest
+from edgeprune.runner.session import SPARSE
 from edgeprune.runner.variant import RunnerError, Variant, read_variant
 
 __all__ = ["Bundled", "bundle", "collect"]
@@ -150,6 +151,8 @@ def _needed_features(run: FinishedRun, node: str, compiled: Variant) -> tuple[st
         return ()
     if compiled.precision == "bf16":
         return (_BF16,)
+    if compiled.precision == SPARSE:
+        return ("amx_int8",)
     if compiled.precision.startswith("int8") and not _has_narrow_weights(run, node):
         return (_VNNI,)
     return ()

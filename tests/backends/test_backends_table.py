@@ -32,7 +32,7 @@ def make_cpu(*features: str, architecture: str = "x86_64") -> Cpu:
 
 def test_every_row_can_be_had_here() -> None:
     """But TensorRT's and FP16, whose needs have tests of their own."""
-    cpu = make_cpu("avx512_bf16")
+    cpu = make_cpu("avx512_bf16", "amx_int8")
     for name in set(backends.names()) - {"tensorrt"}:
         for variant in set(backends.BACKENDS[name].variants) - {"fp16"}:
             assert backends.check(name, variant, make_target(), cpu) is None
@@ -67,7 +67,7 @@ def test_a_runtime_that_is_not_installed_names_the_command(monkeypatch: pytest.M
         ("local", "x86_64", ("avx512_bf16",), None),
         ("local", "x86_64", ("amx_bf16",), None),
         ("none", "x86_64", (), None),  # another machine: not known, so not refused
-        ("none", "aarch64", ("bf16",), "bfloat16 is for x86_64 CPUs here, and target 'a-target' is aarch64"),
+        ("none", "aarch64", ("bf16",), "bf16 is for x86_64 CPUs here, and target 'a-target' is aarch64"),
     ],
 )
 def test_bf16_needs_the_cpu(
@@ -76,6 +76,18 @@ def test_bf16_needs_the_cpu(
     target = make_target(kind, architecture)
     assert backends.check("openvino", "bf16", target, make_cpu(*features)) == refused
     assert backends.check("openvino", "fp32", target, make_cpu(*features)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "features", "refused"),
+    [
+        ("local", ("avx512_vnni",), "this CPU (Some CPU) has no amx_int8"),
+        ("local", ("amx_int8",), None),
+        ("none", (), None),
+    ],
+)
+def test_sparse_weights_need_amx(kind: str, features: tuple[str, ...], refused: str | None) -> None:
+    assert backends.check("openvino", "int8-sparse", make_target(kind), make_cpu(*features)) == refused
 
 
 def test_fp16_of_onnxruntime_is_for_arm() -> None:

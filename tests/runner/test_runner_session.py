@@ -91,6 +91,12 @@ def test_openvino_runs_bf16_when_and_only_when_asked(tmp_path: Path) -> None:
     assert "precision hint bf16" in _open(tmp_path / "bf16", "openvino", precision="bf16").executed().summary
 
 
+def test_sparse_weights_are_refused_where_no_product_uses_them(tmp_path: Path) -> None:
+    """The tiny model has neither zeros nor sizes for it, on whatever processor."""
+    with pytest.raises(RunnerError, match="OpenVINO does that for no product: it takes an Intel AMX"):
+        _open(tmp_path, "openvino", precision="int8-sparse")
+
+
 def test_threads(tmp_path: Path) -> None:
     folder = tiny_model.save_artifact(tmp_path, "onnxruntime", threads=1)
     assert open_session(folder).threads == 1
