@@ -30,7 +30,7 @@ test: setup  ## unit tests, thorough tests and tiny end-to-end runs
 	$(BIN)/python -m pytest $(PARALLEL) -m 'thorough and not gpu'
 	$(BIN)/python -m pytest -m 'recipe and not gpu'
 
-test-unit: setup  ## unit tests only (under a minute)
+test-unit: setup  ## unit tests only (some two minutes on 2 cores)
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: setup  ## the real quickstart, killed and resumed runs on real input

@@ -36,7 +36,7 @@ class Openvino:
     """
 
     def refusal(self, variant: str, target: Target, cpu: Cpu) -> str | None:
-        """Some variants need an x86 CPU with a feature; of a device elsewhere it is not known, nor refused."""
+        """Some variants need an x86 CPU with a feature; of another machine it is not known, nor refused."""
         needed = FEATURES.get(variant)
         if needed is None:
             return None
