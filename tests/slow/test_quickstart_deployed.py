@@ -95,4 +95,3 @@ def test_a_machine_behind_ssh_gives_the_verdict_of_this_one(
     assert found["variant"]["quality"] == chosen["quality"]
     assert len(found["variant"]["latency"]) == 2
     assert devices_kit.served(tmp_path / "models" / "quickstart-x86") == found["bundle"]["version"]
-    assert devices_kit.answers(tmp_path / "models" / "quickstart-x86")
