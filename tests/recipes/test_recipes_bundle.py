@@ -21,14 +21,14 @@ pytestmark = pytest.mark.recipe
 def bundled(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of the chosen variant, as a folder."""
     path = tmp_path_factory.mktemp("bundled") / "made"
-    done = finished.project.edgeprune("bundle", str(_latest(finished)), "-o", str(path))
+    done = finished.project.edgeprune("bundle", str(_run(finished)), "-o", str(path))
     assert done.code == 0, done.err
     assert done.out.splitlines()[-1] == f"written to {path}"
     return path
 
 
-def _latest(finished: Finished) -> Path:
-    return finished.project.runs / "tiny" / "latest"
+def _run(finished: Finished) -> Path:
+    return finished.project.runs / "tiny" / str(finished.report["run_id"])
 
 
 def _runner(folder: Path, *words: str) -> Done:
@@ -73,6 +73,6 @@ def test_a_tampered_one_is_refused_by_its_selftest(bundled: Path, tmp_path: Path
 
 def test_it_is_made_again_to_the_byte(finished: Finished, tmp_path: Path) -> None:
     for name in ("one.zip", "two.zip"):
-        done = finished.project.edgeprune("bundle", str(_latest(finished)), "-o", str(tmp_path / name))
+        done = finished.project.edgeprune("bundle", str(_run(finished)), "-o", str(tmp_path / name))
         assert done.code == 0, done.err
     assert sha256(tmp_path / "one.zip") == sha256(tmp_path / "two.zip")

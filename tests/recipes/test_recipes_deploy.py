@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def _run(finished: Finished) -> Path:
-    return finished.project.runs / "tiny" / "latest"
+    return finished.project.runs / "tiny" / str(finished.report["run_id"])
 
 
 def _deploy(finished: Finished, device: str, *words: str) -> tuple[Done, dict[str, Any]]:
