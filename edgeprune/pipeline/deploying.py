@@ -117,7 +117,6 @@ def deploy(
         bundled = _bundle(finished, folder, wanted.name, variant, facts if with_wheels else None)
         tell(f"{there.name}: installing {bundled.manifest.name} {bundled.manifest.version}")
         installed = installing.install(there, folder, activate=False)
-    runtimes = checking.facts(there, (bundled.manifest.backend,)).installed
     verdict, timings, notes = _try_out(finished, there, bundled, installed, validation, rows, tell)
     active = force or verdict.exit_code == ExitCode.ACCEPTED
     replaced = installing.activate(there, installed.name, installed.version) if active else None
@@ -125,7 +124,6 @@ def deploy(
     attempt = Attempt(
         device=there,
         facts=facts,
-        runtimes=runtimes,
         bundled=bundled,
         installed=installed,
         replaced=replaced,

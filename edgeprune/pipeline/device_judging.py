@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgeprune.errors import ExitCode
 from edgeprune.measurement import statistics
 from edgeprune.measurement.verdict import Candidate, judge
-from edgeprune.pipeline.measured import reported
+from edgeprune.pipeline.measured import difference_to, reported
 from edgeprune.report.deployment import Disagreement
 from edgeprune.report.model import LatencyRow, Quality, VariantRow, Verdict
 from edgeprune.stages.answering import ORIGINAL, scores
@@ -85,14 +85,7 @@ def judge_on_device(
     """
     answers, reference = device.argmax(axis=1), original.argmax(axis=1)
     confidence, metric = shell.acceptance.confidence, shell.task.metric
-    labels = np.asarray(examples.labels)
-    if metric == "accuracy":
-        difference = statistics.accuracy_difference(labels, reference, answers, confidence)
-    else:
-        classes = len(shell.task.label_names)
-        difference = statistics.metric_difference(
-            metric, labels, reference, answers, confidence, classes=classes
-        )
+    difference = difference_to(reference, answers, np.asarray(examples.labels), shell)
     agreement = statistics.agreement(reference, answers, confidence)
     judgement = judge(Candidate(row.name, difference, agreement), shell.acceptance, metric)
     found = row.model_copy(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -30,7 +30,6 @@ class Attempt:
     Attributes:
         device: Where.
         facts: What it said about itself.
-        runtimes: Version of the model's runtime that is installed there; a bundle with wheels brings its own.
         bundled: What was made for it.
         installed: What was put on it.
         replaced: Version that answered before; None: none did, it was this one, or it answers on.
@@ -45,7 +44,6 @@ class Attempt:
 
     device: Device
     facts: Facts
-    runtimes: Mapping[str, str | None]
     bundled: Bundled
     installed: Installed
     replaced: str | None
@@ -105,9 +103,10 @@ def deployment_of(run: FinishedRun, attempt: Attempt, *, started: float, command
 
 def _device(attempt: Attempt) -> DeploymentDevice:
     facts, timings = attempt.facts, attempt.timings
-    ((runtime, version),) = attempt.runtimes.items()
-    if "wheels" in attempt.bundled.manifest.provenance:
-        version = None
+    manifest = attempt.bundled.manifest
+    runtime = manifest.backend
+    # A bundle with wheels brings its own.
+    version = None if "wheels" in manifest.provenance else facts.installed[runtime]
     return DeploymentDevice(
         name=attempt.device.name,
         address=attempt.device.address,

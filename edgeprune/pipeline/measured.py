@@ -20,7 +20,15 @@ from edgeprune.report.model import Interval, LatencyRow, Throughput
 from edgeprune.stages.answering import ORIGINAL
 from edgeprune.stages.measure import timing_name
 
-__all__ = ["Measured", "candidate", "latency_rows", "open_measured", "reported", "throughput"]
+__all__ = [
+    "Measured",
+    "candidate",
+    "difference_to",
+    "latency_rows",
+    "open_measured",
+    "reported",
+    "throughput",
+]
 
 
 @dataclass(frozen=True)
@@ -76,14 +84,7 @@ def candidate(name: str, measured: Measured | None, shell: RecipeShell, stand_in
         return Candidate(name)
     confidence = shell.acceptance.confidence
     original, answers = measured.answers[ORIGINAL], measured.answers[name]
-    if shell.task.metric == "accuracy":
-        difference = statistics.accuracy_difference(measured.labels, original, answers, confidence)
-    else:
-        classes = len(shell.task.label_names)
-        metric = shell.task.metric
-        difference = statistics.metric_difference(
-            metric, measured.labels, original, answers, confidence, classes=classes
-        )
+    difference = difference_to(original, answers, measured.labels, shell)
     timings = measured.timings
     return Candidate(
         name,
@@ -95,6 +96,20 @@ def candidate(name: str, measured: Measured | None, shell: RecipeShell, stand_in
         speedup={length: measured.speedup(ORIGINAL, name, length, confidence) for length in measured.lengths},
         stand_in=stand_in,
     )
+
+
+def difference_to(
+    original: npt.NDArray[np.int64],
+    answers: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64],
+    shell: RecipeShell,
+) -> statistics.Interval:
+    """The task's metric of some answers minus that of the original's, points; all three int64 [examples]."""
+    confidence, metric = shell.acceptance.confidence, shell.task.metric
+    if metric == "accuracy":
+        return statistics.accuracy_difference(labels, original, answers, confidence)
+    classes = len(shell.task.label_names)
+    return statistics.metric_difference(metric, labels, original, answers, confidence, classes=classes)
 
 
 def latency_rows(measured: Measured, name: str, shell: RecipeShell) -> list[LatencyRow]:
