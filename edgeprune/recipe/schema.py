@@ -91,7 +91,18 @@ class Split(Section):
     group: str | None = Field(
         default=None, description="Column whose equal values stay on one side, e.g. the film of a review."
     )
+    whole_texts: bool = Field(
+        False,
+        description="For files that hold texts and also parts of them: only texts that are no part of another "
+        "are held out, `validation` is the share of those, and their own parts are left out of training.",
+    )
     seed: int = Field(0, ge=0, description="Seed of the split; independent of the recipe's seed.")
+
+    @model_validator(mode="after")
+    def _one_way_to_split(self) -> Split:
+        if self.group is not None and self.whole_texts:
+            raise ValueError("has both `group` and `whole_texts`; keep one of them")
+        return self
 
 
 class Sample(Section):
@@ -142,6 +153,8 @@ class TaskConfig(Section):
             raise ValueError("needs either `validation` (a source) or `split` (how to take it from `train`)")
         if self.validation is not None and self.split is not None:
             raise ValueError("has both `validation` and `split`; keep one of them")
+        if self.split is not None and self.split.whole_texts and self.columns.text_pair is not None:
+            raise ValueError("`split.whole_texts` is for single texts; leave it out where there are pairs")
         if len(set(self.labels.values())) < 2:
             raise ValueError("`labels` names fewer than two classes")
         return self

@@ -1,6 +1,7 @@
 """Files of a task -> training and validation examples, with every row accounted for.
 
-The law of this module: rows read = training + validation + filtered + unusable + left out by a sample.
+The law of this module: rows read = training + validation + filtered + unusable + left out by a sample + left
+out as parts of what is held out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from edgeprune.tasks.examples import Examples
 from edgeprune.tasks.parsing import DataFile
 from edgeprune.tasks.reading import Rows, read_rows, wanted_columns
 from edgeprune.tasks.sampling import draw_sample
-from edgeprune.tasks.splitting import hold_out_groups, hold_out_rows
+from edgeprune.tasks.splitting import hold_out_groups, hold_out_rows, hold_out_whole
 from edgeprune.tasks.unusable import (
     UNKNOWN_LABEL,
     Flaw,
@@ -58,6 +59,7 @@ class PreparedData:
         notes: What the reader of the report should know, one sentence each.
         duplicates: Validation examples whose text (and pair) is also a training example's.
         unsampled: Usable training rows that `task.sample` leaves out.
+        parts: Usable rows that `task.split.whole_texts` leaves out: parts of validation texts.
     """
 
     train: Examples
@@ -66,6 +68,7 @@ class PreparedData:
     notes: tuple[str, ...]
     duplicates: int
     unsampled: int = 0
+    parts: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,11 @@ def prepare(task: TaskConfig, train: Path, validation: Path | None) -> PreparedD
         how = f"its own file, {sifted[1].file.name}"
     else:
         training, held, how = _split(sifted[0], task.split)
+    parts = 0 if task.split is None else len(sifted[0].examples) - len(training) - len(held)
     _check_classes(training, sifted[0])
     notes = [note for part in sifted for note in part.notes]
+    if parts:
+        notes.append(f"left out, as parts of validation texts: {parts:,} rows")
     usable = len(training)
     if task.sample is not None:
         training, note = draw_sample(training, task.sample, sifted[0].file.name)
@@ -130,7 +136,7 @@ def prepare(task: TaskConfig, train: Path, validation: Path | None) -> PreparedD
         split=how,
     )
     notes += _notes_on_validation(held, duplicates)
-    return PreparedData(training, held, summary, tuple(notes), duplicates, usable - len(training))
+    return PreparedData(training, held, summary, tuple(notes), duplicates, usable - len(training), parts)
 
 
 def sift(rows: Rows, task: TaskConfig, *, group: str | None = None) -> Sifted:
@@ -252,7 +258,12 @@ def _nothing_left(rows: Rows, task: TaskConfig, unusable: int) -> RecipeError:
 def _split(sifted: Sifted, split: Split) -> tuple[Examples, Examples, str]:
     """Training part, validation part, and how it was done in words."""
     count, name = len(sifted.examples), sifted.file.name
-    if sifted.groups is None:
+    dropped: list[int] = []
+    if split.whole_texts:
+        held, dropped = hold_out_whole(sifted.examples.texts, split.validation, split.seed)
+        how = f"whole texts drawn from {name}, seed {split.seed}"
+        key, lacking = "whole_texts", f"{name} has fewer than two texts that are no part of another"
+    elif sifted.groups is None:
         held = hold_out_rows(count, split.validation, split.seed)
         how = f"drawn row by row from {name}, seed {split.seed}"
         key, lacking = "validation", f"{name} has only {count:,} usable row"
@@ -264,7 +275,7 @@ def _split(sifted: Sifted, split: Split) -> tuple[Examples, Examples, str]:
     if not held:
         problem = Problem(("task", "split", key), f"{lacking}: nothing can be held out")
         raise RecipeError([problem])
-    out = frozenset(held)
+    out = frozenset((*held, *dropped))
     training = sifted.examples.select(index for index in range(count) if index not in out)
     return training, sifted.examples.select(held), f"{how}: {len(held) / count:.1%} of the usable rows"
 

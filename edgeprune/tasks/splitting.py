@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-__all__ = ["draw_rows", "hold_out_groups", "hold_out_rows"]
+__all__ = ["draw_rows", "hold_out_groups", "hold_out_rows", "hold_out_whole"]
 
 
 def draw_rows(rows: int, count: int, seed: int) -> list[int]:
@@ -74,6 +74,62 @@ def hold_out_groups(groups: Sequence[str], share: float, seed: int) -> list[int]
     if not held:
         held = min(order, key=len)
     return sorted(held)
+
+
+def hold_out_whole(texts: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Draw texts that are no part of another to hold out, and find the rows that are parts of those.
+
+    Some sets hold sentences and, as rows of their own, phrases of them. Drawn row by row, nearly every
+    phrase that is held out would have a longer or shorter form of itself in training.
+
+    A part of a text is a run of its words; case and the width of spaces do not count. Rows with the same
+    words stay together. Rows of a single word are never left out: it says nothing of the text.
+
+    Args:
+        texts: Of the rows.
+        share: Share of the texts that are no part of another, between 0 and 1 exclusive.
+        seed: Seed of the draw.
+
+    Returns:
+        Indices of the rows that are held out, and of the rest's rows whose text is a part of one of them,
+        both in ascending order; nothing where there are fewer than two texts to draw from.
+    """
+    rows: dict[str, list[int]] = {}
+    for index, text in enumerate(texts):
+        rows.setdefault(f" {' '.join(text.lower().split())} ", []).append(index)
+    whole = _Texts()
+    for text in sorted(rows, key=lambda text: -len(text)):
+        if not whole.holds(text):
+            whole.add(text)
+    first = sorted(whole.texts, key=lambda text: rows[text][0])
+    held = _Texts()
+    for position in hold_out_rows(len(first), share, seed):
+        held.add(first[position])
+    drawn = frozenset(held.texts)
+    parts = (text for text in rows if text not in drawn and len(text.split()) > 1 and held.holds(text))
+    return (
+        sorted(index for text in drawn for index in rows[text]),
+        sorted(index for text in parts for index in rows[text]),
+    )
+
+
+class _Texts:
+    """Texts that are searched for a run of words; all with a space at both ends."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._with: dict[str, list[int]] = {}
+
+    def add(self, text: str) -> None:
+        """One more."""
+        for word in set(text.split()):
+            self._with.setdefault(word, []).append(len(self.texts))
+        self.texts.append(text)
+
+    def holds(self, part: str) -> bool:
+        """Whether a text has these words in a row; only those with the rarest of them are looked at."""
+        candidates = min((self._with.get(word, []) for word in part.split()), key=len, default=[])
+        return any(part in self.texts[position] for position in candidates)
 
 
 def _shuffled(count: int, seed: int) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tasks_builders import task_config, write
@@ -242,11 +243,54 @@ def test_a_class_that_validation_lacks_is_told(tmp_path: Path) -> None:
                 "all 2 usable rows of train.tsv have the same 'g': nothing can be held out",
             ),
         ),
+        (
+            {"validation": 0.5, "whole_texts": True},
+            "a b\t1\tx\nb\t0\tx\n",
+            Problem(
+                ("task", "split", "whole_texts"),
+                "train.tsv has fewer than two texts that are no part of another: nothing can be held out",
+            ),
+        ),
     ],
 )
 def test_what_cannot_be_split(tmp_path: Path, split: dict[str, Any], rows: str, problem: Problem) -> None:
     train = write(tmp_path / "train.tsv", "text\tlabel\tg\n" + rows)
     assert refused(task_config(split=split), train, None) == (problem,)
+
+
+def test_parts_of_held_out_texts_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows = "a good film\t1\ngood film\t1\nfilm\t0\na bad play\t0\nbad play\t0\na new song\t1\nnew song\t0\n"
+    train = write(tmp_path / "train.tsv", "text\tlabel\n" + rows)
+    prepared = prepare(task_config(split={"validation": 0.34, "whole_texts": True, "seed": 3}), train, None)
+    (held,) = prepared.validation.texts
+    assert held in ("a good film", "a bad play", "a new song")
+    assert set(prepared.train.texts) == {
+        text
+        for text in (row.partition("\t")[0] for row in rows.split("\n")[:-1])
+        if text not in (held, held.partition(" ")[2])
+    }
+    assert prepared.parts == 1
+    assert prepared.summary.split.startswith("whole texts drawn from train.tsv, seed 3")
+    assert prepared.notes[0] == "left out, as parts of validation texts: 1 rows"
+    assert 7 == len(prepared.train) + len(prepared.validation) + prepared.parts
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": {"validation": 0.1, "group": "g", "whole_texts": True}}, "keep one of them"),
+        (
+            {
+                "split": {"validation": 0.1, "whole_texts": True},
+                "columns": {"text": "a", "text_pair": "b", "label": "label"},
+            },
+            "is for single texts",
+        ),
+    ],
+)
+def test_whole_texts_are_single_texts_without_groups(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        task_config(**changes)
 
 
 def test_duplicates_across_the_split_are_counted_not_dropped(tmp_path: Path) -> None:

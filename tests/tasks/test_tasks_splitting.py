@@ -9,7 +9,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.tasks.splitting import hold_out_groups, hold_out_rows
+from edgeprune.tasks.splitting import hold_out_groups, hold_out_rows, hold_out_whole
 
 SHARES = st.floats(0.01, 0.99)
 SEEDS = st.integers(0, 2**32)
@@ -54,7 +54,54 @@ def test_group_split_depends_on_which_rows_go_together_not_on_names(
     assert hold_out_groups(groups, share, seed) == hold_out_groups(renamed, share, seed)
 
 
+TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "B", "c"]), min_size=1, max_size=5).map(" ".join), max_size=25)
+
+
+def _is_part(part: str, text: str) -> bool:
+    """By comparing at every place; nothing of how the split does it."""
+    inner, outer = part.lower().split(), text.lower().split()
+    return any(outer[at : at + len(inner)] == inner for at in range(len(outer) - len(inner) + 1))
+
+
+def _same(one: str, other: str) -> bool:
+    return one.lower().split() == other.lower().split()
+
+
+@given(TEXTS, SHARES, SEEDS)
+def test_no_part_of_a_held_out_text_is_left_in_training(texts: list[str], share: float, seed: int) -> None:
+    held, parts = hold_out_whole(texts, share, seed)
+    assert held == sorted(held)
+    assert parts == sorted(parts)
+    assert not set(held) & set(parts)
+    training = [text for index, text in enumerate(texts) if index not in {*held, *parts}]
+    for index in held:
+        assert not any(_is_part(text, texts[index]) for text in training if len(text.split()) > 1)
+        assert not any(_same(text, texts[index]) for text in training)
+
+
+@given(TEXTS, SHARES, SEEDS)
+def test_only_texts_that_are_no_part_of_another_are_held_out(
+    texts: list[str], share: float, seed: int
+) -> None:
+    held, parts = hold_out_whole(texts, share, seed)
+    whole = [
+        text for text in texts if not any(_is_part(text, other) and not _same(text, other) for other in texts)
+    ]
+    assert all(any(_same(texts[index], text) for text in whole) for index in held)
+    assert all(any(_is_part(texts[index], texts[other]) for other in held) for index in parts)
+    distinct = {" ".join(text.lower().split()) for text in whole}
+    drawn = {" ".join(texts[index].lower().split()) for index in held}
+    assert len(drawn) == len(hold_out_rows(len(distinct), share, seed))
+
+
+def test_parts_across_word_borders_are_no_parts() -> None:
+    held, parts = hold_out_whole(["the artful dodger", "art", "a dodge", "he art", "tidy"], 0.99, 0)
+    assert (held, parts) != ([], [])
+    assert parts == []
+
+
 def test_nothing_to_split() -> None:
+    assert hold_out_whole(["a b", "A  B", "b"], 0.5, 0) == ([], [])
     assert hold_out_rows(1, 0.5, 0) == []
     assert hold_out_groups(["a", "a", "a"], 0.5, 0) == []
 
