@@ -93,8 +93,8 @@ class Split(Section):
     )
     whole_texts: bool = Field(
         False,
-        description="For files that hold texts and also parts of them: only texts that are no part of another "
-        "are held out, `validation` is the share of those, and their own parts are left out of training.",
+        description="For files that hold texts and parts of them: only texts that are no part of another are "
+        "held out, `validation` is the share of those, and their own parts are left out of training.",
     )
     seed: int = Field(0, ge=0, description="Seed of the split; independent of the recipe's seed.")
 

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import ValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tasks_builders import task_config, write
 
 from edgeprune.errors import EdgepruneError, Problem, RecipeError
@@ -272,7 +272,7 @@ def test_parts_of_held_out_texts_are_left_out_and_counted(tmp_path: Path) -> Non
     assert prepared.parts == 1
     assert prepared.summary.split.startswith("whole texts drawn from train.tsv, seed 3")
     assert prepared.notes[0] == "left out, as parts of validation texts: 1 rows"
-    assert 7 == len(prepared.train) + len(prepared.validation) + prepared.parts
+    assert len(prepared.train) + len(prepared.validation) + prepared.parts == 7
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ def test_group_split_depends_on_which_rows_go_together_not_on_names(
     assert hold_out_groups(groups, share, seed) == hold_out_groups(renamed, share, seed)
 
 
-TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "B", "c"]), min_size=1, max_size=5).map(" ".join), max_size=25)
+TEXTS = st.lists(
+    st.lists(st.sampled_from(["a", "b", "B", "c"]), min_size=1, max_size=5).map(" ".join), max_size=25
+)
 
 
 def _is_part(part: str, text: str) -> bool:
