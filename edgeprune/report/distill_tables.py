@@ -34,6 +34,11 @@ def facts(record: DistillRecord, metric: str) -> list[tuple[str, str]]:
     found.append(("weights of the loss", _weights(record)))
     found.append(("layers compared, student → teacher", _layers(record.layer_map)))
     found.append(("relations compared, student → teacher", _relations(record)))
+    if record.texts is not None:
+        made = record.texts.synthetic
+        found.append(
+            ("texts", count(record.texts.training) + (f" and {count(made)} made of them" if made else ""))
+        )
     if record.steps is not None:
         found.append(("steps", count(record.steps)))
     found.append(("precision", plain(record.precision or "")))

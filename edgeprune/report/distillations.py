@@ -76,6 +76,13 @@ class Relation(Part):
     heads: Annotated[Count | None, Lenient] = None
 
 
+class LearnedTexts(Part):
+    """What was learned from: training texts, and texts that were made of them."""
+
+    training: Count
+    synthetic: Count
+
+
 class DistillRecord(Part):
     """What is known of one distillation; `id` is the stage's place in the plan."""
 
@@ -83,6 +90,7 @@ class DistillRecord(Part):
     quality: Annotated[Quality | None, Lenient] = None
     teacher: Annotated[str | tuple[str, ...] | None, Lenient] = None
     losses: Annotated[dict[str, Annotated[LossSetting | None, Lenient]] | None, Lenient] = None
+    texts: Annotated[LearnedTexts | None, Lenient] = None
     steps: Annotated[Count | None, Lenient] = None
     curve: Annotated[Curve | None, Lenient] = None
     parts: Annotated[LossParts | None, Lenient] = None

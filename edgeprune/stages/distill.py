@@ -64,6 +64,12 @@ class DistillLosses(Section):
     relations: RelationsLoss | None = Field(None, description="Attention relations; `null`: not compared.")
 
 
+class SyntheticTexts(Section):
+    """Texts made of training texts, which the teacher answers as it does those."""
+
+    count: int = Field(ge=1, description="How many, beside the training texts; an epoch passes over both.")
+
+
 class DistillConfig(TrainingConfig):
     """How the student is trained."""
 
@@ -76,6 +82,9 @@ class DistillConfig(TrainingConfig):
     )
     losses: DistillLosses = Field(
         default_factory=lambda: DistillLosses.model_validate({}), description="The parts of the loss."
+    )
+    synthetic: SyntheticTexts | None = Field(
+        None, description="Texts to learn from beside the training texts; left out: none."
     )
     cache_budget_mb: float = Field(
         2048.0, ge=0, description="Megabytes on disk that the teacher's hidden states may take."
@@ -90,8 +99,11 @@ class DistillConfig(TrainingConfig):
 
 
 def check(config: DistillConfig) -> list[Problem]:
-    """Nothing to learn from."""
+    """Nothing to learn from, or labels to learn where there are none."""
     losses = config.losses
+    if config.synthetic and losses.labels.weight:
+        message = "synthetic texts have no labels, and losses.labels.weight is not 0"
+        return [Problem(("synthetic",), message, "learn from the teacher's answers alone, or leave one out")]
     parts = [part for part in (losses.logits, losses.labels, losses.hidden, losses.relations) if part]
     if any(part.weight for part in parts):
         return []

@@ -82,12 +82,16 @@ def teach(work: Work, student: Any, tokenizer: Any, adapt: Callable[..., Distill
     """
     from edgeprune.tasks.encoding import encode
     from edgeprune.tasks.examples import Examples
+    from edgeprune.tasks.synthesizing import synthesize
     from edgeprune.training.curriculum import plan_curriculum
     from edgeprune.training.fitting import fit
 
     config: DistillConfig = work.config
     max_length: int = work.sections["model.max_length"]
     train = Examples.load(work.inputs["data"] / "train")
+    own = len(train)
+    if config.synthetic:
+        train = train.joined(synthesize(train, config.synthetic.count, work.seed))
     model, notes = load_teacher(teacher_folder(work), student, max_length)
     share_vocabulary(model, teacher_folder(work), tokenizer)
     encoded = encode(tokenizer, train, max_length)
@@ -121,6 +125,7 @@ def teach(work: Work, student: Any, tokenizer: Any, adapt: Callable[..., Distill
     record = {
         "teacher": config.teacher,
         "losses": config.losses.model_dump(mode="json"),
+        "texts": {"training": own, "synthetic": len(train) - own},
         "steps": fitted.steps,
         "curve": fitted.curve,
         "parts": {"step": course.step, **course.parts},

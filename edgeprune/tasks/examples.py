@@ -71,6 +71,22 @@ class Examples:
             text_pairs=None if self.text_pairs is None else tuple(self.text_pairs[index] for index in chosen),
         )
 
+    def joined(self, others: Examples) -> Examples:
+        """These and then others of the same task.
+
+        Raises:
+            EdgepruneError: Their classes differ, or only one of the two has pairs.
+        """
+        pairs = self.text_pairs, others.text_pairs
+        if self.classes != others.classes or (pairs[0] is None) != (pairs[1] is None):
+            raise EdgepruneError("examples of two different tasks cannot be joined")
+        return Examples(
+            classes=self.classes,
+            texts=(*self.texts, *others.texts),
+            labels=(*self.labels, *others.labels),
+            text_pairs=None if pairs[0] is None or pairs[1] is None else (*pairs[0], *pairs[1]),
+        )
+
     def fingerprint(self) -> str:
         """SHA-256 of what `save` writes: equal for equal examples, on every machine."""
         digest = hashlib.sha256(self._head())

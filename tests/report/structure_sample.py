@@ -88,6 +88,7 @@ def distill_record(**changes: Any) -> dict[str, Any]:
             "hidden": {"weight": 0.5, "layers": "closest"},
             "relations": {"weight": 1.0, "of": "value"},
         },
+        "texts": {"training": 1024, "synthetic": 4096},
         "steps": STEPS,
         "curve": [[step, 0.28 + 1.2 * float(np.exp(-step / 150)) + 0.01 * noise.normal()] for step in range(10, STEPS, 10)],
         "parts": {"step": steps, **{name: values.tolist() for name, values in parts.items()}},

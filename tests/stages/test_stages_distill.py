@@ -244,6 +244,35 @@ def test_labels_alone_need_no_teacher(made: Any) -> None:
     assert not (result.folder.parent / "scratch" / "teacher").exists()
 
 
+def test_texts_made_of_training_texts_are_learned_from_like_those(
+    made: Any, world: dict[str, Path], tmp_path: Path
+) -> None:
+    from edgeprune.tasks.examples import Examples
+    from edgeprune.tasks.synthesizing import synthesize
+
+    more = made("cut", synthetic={"count": 64})
+    assert made("cut").record["texts"] == {"training": 96, "synthetic": 0}
+    assert more.record["texts"] == {"training": 96, "synthetic": 64}
+    assert more.record["steps"] == 20
+    train = Examples.load(world["data"] / "train")
+    train.joined(synthesize(train, 64, kit.SEED)).save(tmp_path / "data" / "train")
+    Examples.load(world["data"] / "validation").save(tmp_path / "data" / "validation")
+    same = job_of(world | {"data": tmp_path / "data"}, tmp_path / "same", "cut", BODY)
+    STAGE.apply(same)
+    assert (same.output / "model.safetensors").read_bytes() == (
+        more.folder / "model.safetensors"
+    ).read_bytes()
+
+
+def test_what_was_made_has_no_labels_to_learn() -> None:
+    body = {"epochs": 1, "synthetic": {"count": 5}}
+    assert STAGE.check(STAGE.config.model_validate(body)) == []
+    labelled = STAGE.config.model_validate(body | {"losses": {"labels": {"weight": 0.5}}})
+    (problem,) = STAGE.check(labelled)
+    assert problem.key == ("synthetic",)
+    assert "no labels" in problem.message
+
+
 def test_words_are_hidden_from_the_student_alone(made: Any) -> None:
     """A student that is its teacher, without dropout, differs by hidden words alone."""
     still = {"learning_rate": 1e-12, "losses": {"relations": {}}}
@@ -298,8 +327,9 @@ class _KilledError(Exception):
         ("cut", {"losses": EVERYTHING, "word_dropout": 0.2}),
         ("cut", {"losses": EVERYTHING, "cache_budget_mb": 0.0}),
         ("narrow", {}),
+        ("cut", {"synthetic": {"count": 32}}),
     ],
-    ids=["masked", "closest", "online", "projected"],
+    ids=["masked", "closest", "online", "projected", "synthetic"],
 )
 def test_killed_and_resumed_is_the_run_that_was_not(
     made: Any, world: dict[str, Path], tmp_path: Path, student: str, changes: dict[str, Any]

@@ -60,6 +60,20 @@ def test_the_files_are_plain_and_the_fingerprint_is_theirs(tmp_path: Path) -> No
     assert SMALL.fingerprint() == hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
+@given(examples(), st.data())
+def test_joined_are_the_ones_and_then_the_others(first: Examples, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(first)))
+    ones, others = first.select(range(cut)), first.select(range(cut, len(first)))
+    assert ones.joined(others) == first
+
+
+def test_only_examples_of_one_task_are_joined() -> None:
+    single = Examples(("a", "b"), ("x",), (0,))
+    for other in (Examples(("a", "c"), ("x",), (0,)), Examples(("a", "b"), ("x",), (0,), ("y",))):
+        with pytest.raises(EdgepruneError, match="two different tasks"):
+            single.joined(other)
+
+
 def test_select_per_class_and_inputs() -> None:
     picked = SMALL.select([2, 0])
     assert picked == Examples(("no", "yes"), ("c", "a"), (1, 1))
