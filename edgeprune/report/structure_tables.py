@@ -78,6 +78,9 @@ def facts(record: StructureRecord, metric: str) -> list[tuple[str, str]]:
     if record.balance is not None and record.balance.factor is not None:
         compared = f"of {count(len(record.balance.tried))} structures the one whose answers change least"
         found.append(("heads weighed against rows", f"×{record.balance.factor:g} ({compared})"))
+    if record.depth is not None:
+        stay = ", ".join(map(count, record.depth.kept))
+        found.append(("layers that may stay", f"{stay} (without the others the answers change least)"))
     if record.importance_kept is not None:
         found.append(("importance kept", percent(record.importance_kept)))
     found.append(("weights that were cut", _weights(record.weights)))

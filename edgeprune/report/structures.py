@@ -11,7 +11,7 @@ from edgeprune.report.records import Count, Lenient, LenientTuple, Number, Part,
 
 __all__ = ["SHOWN_HERE", "Budget", "Change", "Cost", "Flops", "Layer", "StructureRecord", "structure_record"]
 
-SHOWN_HERE = frozenset({"layers", "cost", "balance"})
+SHOWN_HERE = frozenset({"layers", "cost", "balance", "depth"})
 """Parts of a record that are plots and tables; as text they would be pages of numbers."""
 
 
@@ -108,6 +108,12 @@ class Balance(Part):
     tried: Annotated[tuple[Any, ...], LenientTuple] = ()
 
 
+class Depth(Part):
+    """Layers that were allowed to stay, by their places before the cut."""
+
+    kept: tuple[Count, ...] = Field(min_length=1)
+
+
 class StructureRecord(Part):
     """What is known of the structure that one stage made; `id` is the stage's place in the plan."""
 
@@ -126,6 +132,7 @@ class StructureRecord(Part):
     importance_kept: Annotated[Share | None, Lenient] = None
     cost: Annotated[Cost | None, Lenient] = None
     balance: Annotated[Balance | None, Lenient] = None
+    depth: Annotated[Depth | None, Lenient] = None
     parameters: Annotated[Change | None, Lenient] = None
     vocabulary: Annotated[Change | None, Lenient] = None
 

@@ -106,6 +106,12 @@ class PruneStructureConfig(Section):
         "original's where masks or scores rank, else those of the stage before.",
     )
     drop_layers: bool = Field(True, description="A layer that keeps nothing goes as a whole.")
+    layers: int | None = Field(
+        None,
+        ge=1,
+        description="How many layers may stay at most; those go without which the answers change least. Left "
+        "out: as many as the budget buys.",
+    )
     widths: list[int] | None = Field(
         None, min_length=1, description="Hidden widths to choose from, beside the dense one; left out: none."
     )
@@ -129,6 +135,10 @@ def check(config: PruneStructureConfig) -> list[Problem]:
                 "a hidden width is chosen by what it costs and by Taylor importance",
                 "give a budget in parameters, flops or latency, and importance: taylor",
             )
+        )
+    if config.layers is not None and not config.drop_layers:
+        problems.append(
+            Problem(("layers",), "no layer can go while drop_layers is false", "leave one of the two out")
         )
     if budget.heads == 0 and budget.ffn == 0:
         problems.append(
@@ -233,7 +243,7 @@ PRUNE_STRUCTURE = Stage(
     ensures=("model.safetensors", "config.json", "tokenizer.json"),
     code=(
         "stages.prune_structure", "stages.structure_pruning", "stages.structure_record",
-        "stages.structure_budget", "stages.structure_balance",
+        "stages.structure_budget", "stages.structure_balance", "stages.structure_depth",
         "stages.latency_measuring", "stages.latency_meeting",
         "stages.validating", "stages.export", "stages.quiet",
         "training.predicting", "structure", "tasks", "measurement", "backends", *RUNNER, "durable",

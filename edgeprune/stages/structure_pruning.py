@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,9 @@ import numpy as np
 
 from edgeprune.errors import RecipeError
 from edgeprune.stages.contract import Outcome, Work
+from edgeprune.stages.structure_balance import Asked
 from edgeprune.stages.structure_budget import allowed, cut
+from edgeprune.stages.structure_depth import fewer_layers, without
 from edgeprune.stages.structure_record import describe_cost, describe_structure
 
 if TYPE_CHECKING:
@@ -53,8 +55,14 @@ def prune(work: Work) -> Outcome:
     train = Examples.load(work.inputs["data"] / "train")
     encoded = encode(tokenizer, train, max_length)
     importance, hidden = _importance(work, model, train, encoded, tokenizer.pad_token_id)
+    texts: Iterable[dict[str, Any]]
     texts = _calibration(work, train, encoded, tokenizer.pad_token_id, _COMPARED)
-    found = allowed(work, original, model, importance, hidden, texts)
+    depth, left = None, importance
+    if config.layers is not None:
+        texts = list(texts)
+        depth = fewer_layers(model, config.layers, Asked(model, texts), work.progress)
+        left = without(importance, depth)
+    found = allowed(work, original, model, left, hidden, texts)
     before = sum(item.numel() for item in model.parameters())
     layers = {layer.source for layer in kept_layers(model) or dense_layers(model)}
     cut(model, found.choice)
@@ -72,6 +80,7 @@ def prune(work: Work) -> Outcome:
         **describe_structure(model, shape_of(original), found.choice, importance, max_length),
         "cost": describe_cost(found.choice, found.costs.get(hidden_width(model)), found.errors, found.met),
         "balance": asdict(found.balance) if found.balance else None,
+        "depth": asdict(depth) if depth else None,
         "parameters": {"before": before, "after": sum(item.numel() for item in model.parameters())},
         "vocabulary": None if vocabulary is None else {"before": tokens, "after": len(vocabulary)},
     }

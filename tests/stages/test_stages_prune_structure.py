@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -90,6 +91,13 @@ def test_a_budget_of_costs_is_met_by_what_is_saved(kind: str, apply: Apply, worl
     assert outcome.record["cost"]["ratio"] == pytest.approx(ratio)
 
 
+def _like_original(world: dict[str, Path], name: str, model: Any) -> Path:
+    folder = world["original"].with_name(name)
+    shutil.copytree(world["original"], folder, dirs_exist_ok=True)
+    model.save_pretrained(folder)
+    return folder
+
+
 def test_the_most_important_units_stay(apply: Apply, world: dict[str, Path]) -> None:
     """One head's output and one row's output are made to matter most; magnitude sees it."""
     model = load(world["original"])
@@ -97,12 +105,7 @@ def test_the_most_important_units_stay(apply: Apply, world: dict[str, Path]) -> 
         layer = model.base_model.encoder.layer[1]
         layer.attention.output.dense.weight[:, : kit.HIDDEN // kit.HEADS] *= 100
         layer.output.dense.weight[:, 8:12] *= 100
-    loud = world["original"].with_name("loud")
-    if not loud.exists():
-        import shutil
-
-        shutil.copytree(world["original"], loud)
-        model.save_pretrained(loud)
+    loud = _like_original(world, "loud", model)
     folder, outcome = apply({"budget": {"heads": 0.25, "ffn": 0.0625}, "importance": "magnitude"}, model=loud)
     (layer_left,) = structure_of(load(folder)).layers or ()
     assert (layer_left.source, layer_left.heads, layer_left.rows) == (1, (0,), (8, 9, 10, 11))
@@ -177,6 +180,26 @@ def test_a_narrower_width_and_fewer_tokens(apply: Apply) -> None:
     assert sum(heads_per_layer(model)) == outcome.record["heads"]["after"]
 
 
+@pytest.mark.parametrize("budget", [{"heads": 0.5, "ffn": 0.25}, {"ffn": 0.25}, {"parameters": 0.3}])
+def test_fewer_layers_are_those_that_the_answers_need(
+    budget: dict[str, Any], apply: Apply, world: dict[str, Path]
+) -> None:
+    """The second layer is made to add nothing to what passes through."""
+    model = load(world["original"])
+    with torch.no_grad():
+        layer = model.base_model.encoder.layer[1]
+        for dense in (layer.attention.output.dense, layer.output.dense):
+            dense.weight.zero_()
+            dense.bias.zero_()
+    idle = _like_original(world, "idle", model)
+    folder, outcome = apply({"budget": budget, "layers": 1}, model=idle)
+    assert [layer.source for layer in structure_of(load(folder)).layers or ()] == [0]
+    depth = outcome.record["depth"]
+    assert (depth["kept"], depth["gone"][0][0]) == ((0,), 1)
+    assert depth["gone"][0][1] < 0.01
+    assert any("layers that went as a whole: 1" in note for note in outcome.notes)
+
+
 @pytest.mark.parametrize(
     ("body", "path", "hint"),
     [
@@ -184,6 +207,8 @@ def test_a_narrower_width_and_fewer_tokens(apply: Apply) -> None:
         ({"budget": {"parameters": 0.0001}}, "budget.parameters", "smallest ratio"),
         ({"budget": {"flops": 0.5}, "widths": [17]}, "widths", "at most 16"),
         ({"budget": {"ffn": 0.5}, "vocabulary": {"extra": ["nonsense"]}}, "vocabulary.extra", ""),
+        ({"budget": {"ffn": 0.5}, "layers": 3}, "layers", "leave it out"),
+        ({"budget": {"ffn": 0.75}, "layers": 1}, "budget.ffn", "below 0.5"),
     ],
 )
 def test_what_cannot_be_met_says_what_can(body: dict[str, Any], path: str, hint: str, apply: Apply) -> None:
@@ -230,6 +255,7 @@ def test_what_nothing_decides_on_is_refused() -> None:
     assert STAGE.check(_config({"budget": {"ffn": 0.5}, "widths": [8]}))
     assert STAGE.check(_config({"budget": {"flops": 0.5}, "widths": [8], "importance": "magnitude"}))
     assert not STAGE.check(_config({"budget": {"flops": 0.5}, "widths": [8]}))
+    assert STAGE.check(_config({"budget": {"flops": 0.5}, "layers": 1, "drop_layers": False}))
 
 
 def _target(name: str, architecture: str, alignment: int) -> Target:
