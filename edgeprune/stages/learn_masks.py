@@ -73,6 +73,11 @@ class LearnMasksConfig(TrainingConfig):
         "auto", description="`label-words`: the frozen MLM head read at one word per class."
     )
     label_words: dict[str, str] | None = Field(None, description="Class name: its word in the vocabulary.")
+    head_storage: Literal["exact", "float16", "int8-rows"] = Field(
+        "exact",
+        description="How the mask pack holds the head: as it is, in half precision, or in INT8, a scale per "
+        "row. The model's head is rounded likewise.",
+    )
     warmup: Share = Field(0.0, description="Share of all steps over which the rates rise.")
     learning_schedule: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="How the rates fall afterwards."
@@ -114,6 +119,12 @@ def check(config: LearnMasksConfig) -> list[Problem]:
         can = ", ".join(method.granularities)
         problems.append(
             Problem(("granularity",), f"{config.method!r} cannot prune by {granularity}", f"it can by: {can}")
+        )
+    if config.head_storage != "exact" and config.method != "smp":
+        problems.append(
+            Problem(
+                ("head_storage",), f"{config.method!r} makes no mask pack", "leave it out, or method: smp"
+            )
         )
     if config.allocation is not None and config.allocation not in method.allocations:
         can = ", ".join(method.allocations)

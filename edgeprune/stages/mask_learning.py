@@ -62,18 +62,21 @@ def learn(work: Work) -> Outcome:
     matrices = masking.fold()
     base = in_task_names(read_tensors(work.assets["model"]), model.base_model_prefix)
     save(model, work.output, tokenizer)
-    record = {
+    save_masks(matrices, work.output)
+    record = describe_masks(config, masking, matrices, sites, base)
+    if config.method == "smp":  # the only one whose weights are the base's own
+        provenance = {"method": config.method, "density": record["density"]["kept"], "seed": work.seed}
+        record["pack"] = save_pack(
+            model, matrices, base, train.classes, provenance, work.output, config.head_storage
+        )
+        save(model, work.output, tokenizer)  # with the head that the pack holds
+    record |= {
         "quality": validation_quality(work, model, tokenizer),
-        **describe_masks(config, masking, matrices, sites, base),
         "trained_parameters": trained,
         "steps": fitted.steps,
         "curve": fitted.curve,
         "trace": asdict(trace),
     }
-    save_masks(matrices, work.output)
-    if config.method == "smp":  # the only one whose weights are the base's own
-        provenance = {"method": config.method, "density": record["density"]["kept"], "seed": work.seed}
-        record["pack"] = save_pack(model, matrices, base, train.classes, provenance, work.output)
     return Outcome(record=record, notes=notes)
 
 

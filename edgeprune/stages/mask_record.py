@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeprune.masking.attached import MaskedMatrix, Masking
+    from edgeprune.masking.stored_tensor import Encoding
     from edgeprune.stages.learn_masks import LearnMasksConfig
 
 __all__ = ["describe_masks", "new_parameters", "save_masks", "save_pack"]
@@ -114,16 +115,19 @@ def save_pack(
     classes: Sequence[str],
     provenance: Mapping[str, Any],
     folder: Path,
+    head_storage: Encoding = "exact",
 ) -> dict[str, Any]:
     """Write `task.edgepack`: the task for a device that has the base. Returns its sizes for the record.
 
     Args:
-        model: The folded model.
+        model: The folded model. Its head becomes what the pack holds of it, in place, so that both are the
+            same model, to the bit.
         matrices: Its masks.
         base: The pre-trained checkpoint's tensors.
         classes: Names, in the order of their ids.
         provenance: Where it came from, as the pack says to who inspects it.
         folder: Where the model is saved; the pack goes beside it.
+        head_storage: How the pack holds the head.
     """
     from edgeprune.masking.separating import remainder, separate
 
@@ -137,6 +141,8 @@ def save_pack(
         classes=classes,
         structure=json.loads(structure.read_text(encoding="utf-8")) if structure.is_file() else None,
         provenance=provenance,
+        head_encoding=head_storage,
     )
     pack.save(folder / PACK_FILE)
+    model.load_state_dict({name: item.torch() for name, item in pack.head.items()}, strict=False)
     return dict(pack.summary().record())

@@ -1,9 +1,9 @@
 """Which layers stay where a recipe bounds their number.
 
-A runtime spends time on every layer, however little is left of it, so that fewer and wider layers may take as
-long as more and narrower ones. Importance of heads and rows does not see that: it is measured where all layers
-are there, and what a student learns afterwards makes up for a layer better than for its units. So the number is
-the recipe's, and which layers go is decided one after another, by what the model answers without each.
+A runtime spends time on every layer, however little is left of it, so that fewer and wider layers may take
+as long as more and narrower ones. Importance of heads and rows does not see that: it is measured where all
+layers are there, and training makes up for a layer better than for its units. So the number is the recipe's,
+and which layers go is decided one after another, by what the model answers without each.
 """
 
 from __future__ import annotations

@@ -266,6 +266,27 @@ def test_the_pack_sized_count_of_new_parameters(made: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("storage", ["exact", "float16", "int8-rows"])
+def test_the_pack_gives_the_saved_model_back(made: Any, world: dict[str, Path], storage: str) -> None:
+    import torch
+
+    import edgeprune
+    from edgeprune.masking import separating
+    from edgeprune.masking.pack import Pack
+    from edgeprune.structure.weights import read_tensors
+
+    result, exact = made(method="smp", head_storage=storage), made(method="smp")
+    pack = Pack.load(result.folder / "task.edgepack")
+    tensors = separating.apply(pack, read_tensors(world["model"]))
+    saved = edgeprune.load(result.folder).state_dict()
+    assert set(tensors) <= set(saved)
+    assert all(torch.equal(item, saved[name]) for name, item in tensors.items())
+    head, whole = (made.record["pack"]["head_bytes"] for made in (result, exact))
+    assert {"exact": whole == head, "float16": 2 * head == whole, "int8-rows": 2 * head < whole}[storage]
+    masks = result.tensors("masks")
+    assert all(torch.equal(masks[name], item) for name, item in exact.tensors("masks").items())
+
+
 # What a recipe may say
 
 
@@ -280,6 +301,7 @@ def test_the_pack_sized_count_of_new_parameters(made: Any) -> None:
         ({"method": "magnitude", "allocation": "score"}, ("allocation",)),
         ({"schedule": {"warmup": 0.7, "hold": 0.7}}, ("schedule",)),
         ({"head": "label-words"}, ("head",)),
+        ({"method": "movement", "head_storage": "float16"}, ("head_storage",)),
     ],
 )
 def test_what_a_method_cannot_do(body: dict[str, Any], key: tuple[str, ...]) -> None:
