@@ -88,6 +88,12 @@ class VocabularyConfig(Section):
     """Token rows that stay: what the training data use, and what keeps every other text readable."""
 
     min_count: int = Field(1, ge=1, description="How often a token must occur in the training texts.")
+    size: int | None = Field(
+        None,
+        ge=1,
+        description="So many tokens stay: the used ones, and then those of the lowest numbers, which are the "
+        "most frequent in the vocabularies of BERT and its kin. Left out: the used ones alone.",
+    )
     extra: list[str] = Field(
         default_factory=list, description="Tokens that stay in any case, as the vocabulary writes them."
     )

@@ -151,7 +151,11 @@ def _slice_vocabulary(
     content = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
     try:
         kept = kept_vocabulary(
-            content, used_tokens(encoded.input_ids), min_count=wanted.min_count, extra=wanted.extra
+            content,
+            used_tokens(encoded.input_ids),
+            min_count=wanted.min_count,
+            size=wanted.size,
+            extra=wanted.extra,
         )
     except RecipeError as error:
         raise RecipeError([problem.below(("vocabulary",)) for problem in error.problems]) from error

@@ -8,8 +8,10 @@ longest token that fits, and what was the longest of all is the longest of those
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +22,7 @@ from edgeprune.structure.wordpiece import WordPiece, read_wordpiece, renumbering
 
 __all__ = ["kept_vocabulary", "slice_embeddings", "used_tokens"]
 
+_RESERVED = re.compile(r"\[unused\d+\]")  # BERT's rows without a word
 _CONFIG_IDS = ("bos", "cls", "decoder_start", "eos", "mask", "pad", "sep", "unk")
 
 
@@ -48,6 +51,7 @@ def kept_vocabulary(
     used: Mapping[int, int],
     *,
     min_count: int = 1,
+    size: int | None = None,
     extra: Collection[str] = (),
 ) -> tuple[int, ...]:
     """The tokens that a task needs.
@@ -60,6 +64,9 @@ def kept_vocabulary(
         tokenizer_json: Content of a WordPiece tokenizer's `tokenizer.json`.
         used: Token number to how often the data uses it, from `used_tokens`.
         min_count: Tokens that are used less often may go.
+        size: So many tokens stay, or a few more where their spelling needs them: those above, then others in
+            the order of their numbers, which in the vocabularies of BERT and its kin is that of how frequent
+            they were. Words that the data lacks and others use are then read as before.
         extra: More tokens to keep, as the vocabulary writes them (`film`, `##ing`).
 
     Returns:
@@ -68,7 +75,8 @@ def kept_vocabulary(
 
     Raises:
         UnsupportedError: The tokenizer is not WordPiece.
-        RecipeError: `extra` has what is no token; the key is ``extra``.
+        RecipeError: `extra` has what is no token, or `size` is below what is needed; the keys are ``extra``
+            and ``size``.
         EdgepruneError: `used` has a number that is no token's, or the tokenizer is damaged.
     """
     pieces = read_wordpiece(tokenizer_json)
@@ -83,7 +91,20 @@ def kept_vocabulary(
         )
     chosen = {number for number, count in used.items() if count >= min_count} | pieces.required
     wanted = {token for token, number in tokens.items() if number in chosen or token in extra}
-    return tuple(sorted(tokens[token] for token in _needed(pieces, wanted)))
+    needed = _needed(pieces, wanted)
+    if size is not None:
+        needed = _needed(pieces, _filled(tokens, needed, size))
+    return tuple(sorted(tokens[token] for token in needed))
+
+
+def _filled(tokens: Mapping[str, int], needed: Collection[str], size: int) -> set[str]:
+    """With as many of the lowest numbers as there is room for."""
+    if size < len(needed):
+        problem = f"{size:,} tokens are too few: {len(needed):,} are used by the data or needed to spell"
+        raise RecipeError([Problem(("size",), problem, "raise `size`, or `min_count`")])
+    spare = (token for token in sorted(tokens, key=tokens.__getitem__) if token not in needed)
+    in_texts = (token for token in spare if not _RESERVED.fullmatch(token))
+    return {*needed, *islice(in_texts, size - len(needed))}
 
 
 def slice_embeddings(model: Any, kept: Sequence[int]) -> list[str]:

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from edgeprune.errors import EdgepruneError, RecipeError, UnsupportedError
 from edgeprune.structure.loading import load, save, structure_of
 from edgeprune.structure.vocabulary import kept_vocabulary, slice_embeddings, used_tokens
-from edgeprune.structure.wordpiece import slice_tokenizer, slice_tokenizer_folder
+from edgeprune.structure.wordpiece import read_wordpiece, slice_tokenizer, slice_tokenizer_folder
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CORPUS = [
@@ -222,6 +222,39 @@ def test_rare_tokens_go_and_named_ones_stay() -> None:
     rare = cut(content, DATA, min_count=3)
     assert unknown(rare, [*DATA, *OTHERS]) == unknown(content, [*DATA, *OTHERS])
     assert tokens(rare, DATA) != tokens(content, DATA)
+
+
+@given(st.integers(0, 400), st.lists(st.sampled_from(DATA), max_size=4))
+def test_a_size_is_filled_with_the_lowest_numbers(more: int, data: list[str]) -> None:
+    content = trained()
+    used = count(content, data)
+    needed = kept_vocabulary(content, used)
+    there = sorted(read_wordpiece(content).tokens.values())
+    size = min(len(needed) + more, len(there))
+    kept = kept_vocabulary(content, used, size=size)
+    assert set(needed) <= set(kept)
+    assert len(kept) == size
+    added = sorted(set(kept) - set(needed))
+    assert added == [number for number in there if number not in needed][: size - len(needed)]
+
+
+def test_a_size_below_what_is_needed_says_so() -> None:
+    content = trained()
+    needed = len(kept_vocabulary(content, count(content, DATA)))
+    with pytest.raises(RecipeError) as caught:
+        kept_vocabulary(content, count(content, DATA), size=needed - 1)
+    (problem,) = caught.value.problems
+    assert problem.key == ("size",)
+    assert f"{needed:,} are used" in problem.message
+
+
+def test_reserved_rows_fill_no_size() -> None:
+    letters = sorted({*"[UNK][unused017]abc"})
+    singles = [form for letter in letters for form in (letter, f"##{letter}")]
+    vocabulary = ["[unused0]", "[unused17]", "ab", *singles, "abc", "[UNK]"]
+    content = handmade(vocabulary, pre_tokenizers.BertPreTokenizer())
+    kept = kept_vocabulary(content, {}, size=len(singles) + 2)
+    assert {vocabulary[number] for number in kept} == {"[UNK]", *singles, "ab"}
 
 
 def test_counts_are_of_occurrences() -> None:
