@@ -86,6 +86,12 @@ class DistillConfig(TrainingConfig):
     synthetic: SyntheticTexts | None = Field(
         None, description="Texts to learn from beside the training texts; left out: none."
     )
+    dropout: Share | None = Field(
+        None, description="Of the student while it is trained; left out: as its encoder was pre-trained."
+    )
+    train_embeddings: bool = Field(
+        True, description="Whether the word embeddings are trained too; without them a step is shorter."
+    )
     cache_budget_mb: float = Field(
         2048.0, ge=0, description="Megabytes on disk that the teacher's hidden states may take."
     )

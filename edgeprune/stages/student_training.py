@@ -84,6 +84,7 @@ def teach(work: Work, student: Any, tokenizer: Any, adapt: Callable[..., Distill
     from edgeprune.tasks.examples import Examples
     from edgeprune.tasks.synthesizing import synthesize
     from edgeprune.training.curriculum import plan_curriculum
+    from edgeprune.training.dropout import set_dropout
     from edgeprune.training.fitting import fit
 
     config: DistillConfig = work.config
@@ -99,6 +100,9 @@ def teach(work: Work, student: Any, tokenizer: Any, adapt: Callable[..., Distill
     kept = _kept_dimensions(student, model) if config.teacher == "original" else None
     teacher, said = _teacher(work, model, curriculum, encoded, tokenizer.pad_token_id)
     del model  # what is on disk needs no second model in memory
+    if config.dropout is not None:
+        set_dropout(student, config.dropout)
+    student.get_input_embeddings().requires_grad_(config.train_embeddings)
     parameters = sum(parameter.numel() for parameter in student.parameters())
     adaptation = adapt(
         student,

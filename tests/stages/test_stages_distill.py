@@ -264,6 +264,26 @@ def test_texts_made_of_training_texts_are_learned_from_like_those(
     ).read_bytes()
 
 
+def test_word_embeddings_stay_where_they_are_not_trained(made: Any, world: dict[str, Path]) -> None:
+    import torch
+
+    result = made("cut", train_embeddings=False, weight_decay=0.1)
+    before, after = tensors(world["cut"]), tensors(result.folder)
+    (table,) = (name for name in before if name.endswith("word_embeddings.weight"))
+    assert torch.equal(before[table], after[table])
+    assert sum(torch.equal(item, after[name]) for name, item in before.items() if "LayerNorm" in name) == 0
+    assert result.record["parameters"] - result.record["trained_parameters"] == before[table].numel()
+
+
+def test_without_dropout_a_student_that_is_its_teacher_misses_nothing(made: Any) -> None:
+    still = {"learning_rate": 1e-12, "cache_budget_mb": 0.0}
+    missed = [
+        made("dense", **still, **changes).record["parts"]["hidden"] for changes in ({}, {"dropout": 0.0})
+    ]
+    assert min(missed[0]) > 1e-3
+    assert max(missed[1]) < 1e-6
+
+
 def test_what_was_made_has_no_labels_to_learn() -> None:
     body = {"epochs": 1, "synthetic": {"count": 5}}
     assert STAGE.check(STAGE.config.model_validate(body)) == []
