@@ -34,6 +34,8 @@ def structure_record(depth: int = 6, /, **changes: Any) -> dict[str, Any]:
         "encoder_parameters": {"before": 1_774_464 * depth, "after": 65_792 * heads + 513 * ffn},
         "flops": {"length": LENGTH, "before": 478_150_656 * depth, "after": 18_000_000 * heads + 131_072 * ffn},
         "importance_kept": 0.9312,
+        "balance": {"factor": 8.0, "tried": [{"factor": 1.0, "lost": 0.31}, {"factor": 8.0, "lost": 0.12}]},
+        "depth": {"kept": [0, 1, 2, 3, 5], "gone": [[4, 0.0123]]},
         "cost": {
             "unit": "ms",
             "ratio": 0.4417,
