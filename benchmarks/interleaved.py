@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import exp
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,10 @@ __all__ = [
     "Times",
     "inputs_of",
     "stacked",
+    "streams_of",
     "time_ratio",
     "timed",
+    "timed_apart",
     "typical_ms",
 ]
 
@@ -49,17 +51,33 @@ def inputs_of(reading: Reading, lengths: Sequence[Length], batch: int) -> dict[L
     Raises:
         UsageError: No text is short enough for a length.
     """
+    return {length: found[""] for length, found in streams_of({"": reading}, lengths, batch).items()}
+
+
+def streams_of(
+    readings: Mapping[str, Reading], lengths: Sequence[Length], batch: int
+) -> dict[Length, dict[str, list[Batch]]]:
+    """The same texts as the tokens of each model, which may have a vocabulary of its own.
+
+    Args:
+        readings: Of every model, the texts as its tokens.
+        lengths: See `inputs_of`; a text fits if it does for every model.
+        batch: Texts of a call.
+
+    Raises:
+        UsageError: No text is short enough for a length.
+    """
     from edgeprune.measurement.reading import fitting
 
-    found: dict[Length, list[Batch]] = {}
+    found: dict[Length, dict[str, list[Batch]]] = {}
     for length in lengths:
         whole = None if length == "real" else length
-        chosen = fitting({"": reading}, whole)
+        chosen = fitting(readings, whole)
         if not chosen:
-            shortest = int(reading.encoded.lengths.min())
+            shortest = min(int(reading.encoded.lengths.min()) for reading in readings.values())
             raise UsageError(f"no text has {length} tokens or fewer; the shortest has {shortest}")
         groups = [chosen[start : start + batch] for start in range(0, len(chosen), batch)]
-        found[length] = reading.batches(groups, whole)
+        found[length] = {name: reading.batches(groups, whole) for name, reading in readings.items()}
     return found
 
 
@@ -73,6 +91,27 @@ def timed(
     """Times all models on the same inputs (see `measure_interleaved`)."""
     callers = {name: lambda batch, model=model: model.run(*batch) for name, model in models.items()}
     return dict(measure_interleaved(callers, inputs, calls, warmup, seed=seed).nanoseconds)
+
+
+def timed_apart(
+    models: Mapping[str, Predictor],
+    streams: Mapping[Length, Mapping[str, Sequence[Batch]]],
+    calls: int,
+    warmup: int,
+    seed: int = 0,
+) -> dict[str, Calls]:
+    """Times all models on the same texts, each as it reads them (see `streams_of`)."""
+
+    def caller(name: str, model: Predictor) -> Callable[[tuple[Length, int]], Any]:
+        own = {length: stream[name] for length, stream in streams.items()}
+        return lambda place: model.run(*own[place[0]][place[1]])
+
+    callers = {name: caller(name, model) for name, model in models.items()}
+    places = {
+        length: [(length, number) for number in range(len(next(iter(stream.values()))))]
+        for length, stream in streams.items()
+    }
+    return dict(measure_interleaved(callers, places, calls, warmup, seed=seed).nanoseconds)
 
 
 def stacked(groups: Sequence[Calls]) -> Times:

@@ -31,21 +31,16 @@ from tempfile import TemporaryDirectory
 from grid_results import Results, Row
 from grid_running import HERE, exit_code
 from peers_int8_entrants import exported, ours
+from peers_int8_material import material_of
 from peers_int8_measuring import Conditions, Measured, measure
-from peers_int8_peers import Material, peers
-from peers_int8_sources import Case, cases, examples_of, quantize_body
+from peers_int8_peers import peers
+from peers_int8_sources import Case, cases, measured_target, quantize_body
 from peers_int8_table import against_peers, overall, ratios, rows_of, table, worth_showing
 from structure_frontier_latency import QUIET, others_percent
 
-from edgeprune.backends.contract import Request
 from edgeprune.cli.options import default_cache
-from edgeprune.errors import UsageError
-from edgeprune.pipeline import running
-from edgeprune.pipeline.planning import why_unmeasured
 from edgeprune.recipe.schema import Target
 from edgeprune.runner.cpu import describe, usable_cores
-from edgeprune.stages.quantize import QuantizeConfig
-from edgeprune.tasks.examples import Examples
 
 LIBRARIES = ("edgeprune", "onnxruntime", "openvino", "nncf")
 AS_ACCURATE = "the fastest peer with as many right answers or more, at each length"
@@ -101,7 +96,7 @@ def _options() -> argparse.Namespace:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    target = _target(options.target)
+    target = measured_target(options.target)
     threads = options.threads or target.device.threads or usable_cores(describe())
     conditions = Conditions(threads, options.examples)
     results = Results(options.results, ("created",))
@@ -139,15 +134,6 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _target(name: str) -> Target:
-    target = running.target(name, Path.cwd())
-    if reason := why_unmeasured(target, describe().architecture):
-        raise UsageError(
-            f"target {target.name!r} is not this machine ({reason})", hint="give one with --target"
-        )
-    return target
-
-
 def _measured(
     case: Case, target: Target, conditions: Conditions, folder: Path, options: argparse.Namespace
 ) -> tuple[list[Measured], float, int]:
@@ -157,38 +143,9 @@ def _measured(
     quiet_libraries()
     body = quantize_body(case.recipe, target, options.calibration)
     onnx = exported(case, folder / "onnx")
-    material = _material(case, onnx, body, target, folder, control=options.accuracy_control)
+    material = material_of(case, onnx, body, target, folder, control=options.accuracy_control)
     entrants = [*ours(case, onnx, body, target, describe(), folder), *peers(material)]
     return *measure(case, entrants, conditions), len(material.calibration)
-
-
-def _material(
-    case: Case, onnx: Path, body: QuantizeConfig, target: Target, folder: Path, *, control: bool
-) -> Material:
-    observed, judged = examples_of(case.data, body)
-    length = case.recipe.shell.model.max_length
-    return Material(
-        request=Request(onnx, "", target, length, folder, describe()),
-        calibration=_feeds(case, onnx, observed),
-        judged=_feeds(case, onnx, judged) if control else [],
-        labels=judged.labels if control else [],
-        folder=folder,
-        accuracy_control=control,
-    )
-
-
-def _feeds(case: Case, onnx: Path, examples: Examples) -> list[Row]:
-    """Each text by itself, as the exported model's inputs."""
-    import transformers
-
-    from edgeprune.backends.onnx_file import input_names, read_onnx
-    from edgeprune.tasks.encoding import collate, encode
-
-    tokenizer = transformers.AutoTokenizer.from_pretrained(case.model, local_files_only=True)
-    encoded = encode(tokenizer, examples, case.recipe.shell.model.max_length)
-    names = input_names(read_onnx(onnx / "model.onnx", weights=False))
-    texts = (collate(encoded, [index], tokenizer.pad_token_id) for index in range(len(encoded)))
-    return [{name: arrays[name] for name in names} for arrays in texts]
 
 
 def _head(row: Row) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeprune.recipe.schema import Acceptance, RecipeShell
     from edgeprune.runner.session import Session
 
-__all__ = ["Conditions", "Measured", "Scores", "judged", "measure"]
+__all__ = ["Conditions", "Measured", "Scores", "answered", "judged", "measure"]
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,7 @@ def measure(case: Case, entrants: Sequence[Entrant], conditions: Conditions) -> 
     sessions: dict[str, Session] = {}
     for entrant in entrants:
         say(f"{entrant.name}: {entrant.problem or 'being asked'}")
-        found[entrant.name], session = _answered(
-            entrant, shell, conditions.threads, reading, labels, expected
-        )
+        found[entrant.name], session = answered(entrant, shell, conditions.threads, reading, labels, expected)
         if session:
             sessions[entrant.name] = session
     if not sessions:
@@ -120,7 +118,7 @@ def measure(case: Case, entrants: Sequence[Entrant], conditions: Conditions) -> 
     return judged(measured, shell.acceptance), float((expected == labels).mean())
 
 
-def _answered(
+def answered(
     entrant: Entrant,
     shell: RecipeShell,
     threads: int,
@@ -128,7 +126,16 @@ def _answered(
     labels: np.ndarray,
     expected: np.ndarray,
 ) -> tuple[Measured, Session | None]:
-    """One entrant's scores, and its session; None: it has none, and the row says why."""
+    """One entrant's scores, and its session; None: it has none, and the row says why.
+
+    Args:
+        entrant: Which.
+        shell: Of the recipe.
+        threads: That it may use.
+        reading: The texts as its tokens.
+        labels: True class ids, int [N].
+        expected: The original's answers, int [N].
+    """
     from edgeprune.measurement.accuracy import predict
     from edgeprune.runner.session import open_session
     from edgeprune.runner.variant import RunnerError

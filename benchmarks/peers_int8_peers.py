@@ -26,7 +26,7 @@ from edgeprune import backends
 from edgeprune.backends.contract import Compiler, Request, write_artifact
 from edgeprune.errors import UnsupportedError
 
-__all__ = ["NNCF", "ONNXRUNTIME", "Material", "NncfPeer", "OnnxruntimePeer", "peers"]
+__all__ = ["NNCF", "ONNXRUNTIME", "Feed", "Material", "NncfPeer", "OnnxruntimePeer", "peers"]
 
 Feed = dict[str, np.ndarray]
 
@@ -120,11 +120,17 @@ NNCF = (
 NNCF_CONTROLLED = tuple(NncfPeer("mixed", rest, control=True) for rest in ("fp32", "bf16"))
 
 
-def peers(material: Material) -> list[Entrant]:
-    """All peers; those that cannot be made say why."""
+def peers(material: Material, *, full_precision: bool = True) -> list[Entrant]:
+    """All peers; those that cannot be made say why.
+
+    Args:
+        material: What they get.
+        full_precision: Whether those that leave the model in FP32 take part.
+    """
     quantizers: dict[str, Callable[[Path], Any]] = {}
     openvino = (*NNCF, *NNCF_CONTROLLED) if material.accuracy_control else NNCF
-    quantizers |= {peer.name: _onnxruntime(peer, material) for peer in ONNXRUNTIME}
+    onnxruntime = [peer for peer in ONNXRUNTIME if full_precision or peer.activations != "float"]
+    quantizers |= {peer.name: _onnxruntime(peer, material) for peer in onnxruntime}
     quantizers |= {peer.name: _nncf(peer, material) for peer in openvino}
     return [
         attempt(name, "peer", material.folder / f"peer-{number}", make)

@@ -16,12 +16,14 @@ from edgeprune.assets import Asset
 from edgeprune.errors import UsageError
 from edgeprune.pipeline import running
 from edgeprune.pipeline.checking import length_problems
+from edgeprune.pipeline.planning import why_unmeasured
 from edgeprune.recipe.loading import Recipe
 from edgeprune.recipe.schema import Target
+from edgeprune.runner.cpu import describe
 from edgeprune.stages.quantize import QUANTIZE, QuantizeConfig
 from edgeprune.tasks.examples import Examples
 
-__all__ = ["Case", "cases", "examples_of", "quantize_body"]
+__all__ = ["Case", "case_of_run", "cases", "examples_of", "measured_target", "quantize_body"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
         if source.suffix in (".yaml", ".yml"):
             yield from map(_checked, _of_recipe(source, options))
         elif is_run(source):
-            yield _checked(_of_run(source.resolve(), options.step, options.set))
+            yield case_of_run(source.resolve(), options.step, options.set)
         elif (source / "model.safetensors").is_file():
             yield _checked(_of_model(source, options))
         else:
@@ -75,10 +77,39 @@ def _of_recipe(path: Path, options: argparse.Namespace) -> Iterator[Case]:
         yield Case(f"{recipe.shell.name} seed {recipe.shell.seed}", recipe, model, made["prepare"])
 
 
-def _of_run(folder: Path, step: str, overrides: Sequence[str]) -> Case:
+def case_of_run(folder: Path, step: str, overrides: Sequence[str]) -> Case:
+    """The model that a step of a run gave.
+
+    Args:
+        folder: Of the run.
+        step: Its id.
+        overrides: Of the run's recipe, `KEY=VALUE`.
+
+    Raises:
+        UsageError: The run lacks it, or it is not to be measured as this is to be.
+        EdgepruneError: The recipe cannot be run.
+    """
     recipe = running.load(folder / "recipe.yaml", overrides)
     name = f"{recipe.shell.name} {folder.name} seed {recipe.shell.seed}"
-    return Case(name, recipe, _with_model(artifact_of(folder, step), step), artifact_of(folder, "prepare"))
+    model = _with_model(artifact_of(folder, step), step)
+    return _checked(Case(name, recipe, model, artifact_of(folder, "prepare")))
+
+
+def measured_target(name: str) -> Target:
+    """A target that is measured on this machine.
+
+    Args:
+        name: Of a shipped one, or the path of a YAML file.
+
+    Raises:
+        UsageError: It is not this machine.
+    """
+    target = running.target(name, Path.cwd())
+    if reason := why_unmeasured(target, describe().architecture):
+        raise UsageError(
+            f"target {target.name!r} is not this machine ({reason})", hint="give one with --target"
+        )
+    return target
 
 
 def _of_model(folder: Path, options: argparse.Namespace) -> Case:
