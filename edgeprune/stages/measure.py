@@ -98,10 +98,7 @@ def apply(work: Work) -> Outcome:
 
     del original
     work.progress(text="load time and memory in fresh processes")
-    longest = max(
-        (batch for stream in streams.values() for batch in stream[ORIGINAL]), key=lambda batch: batch.ids.size
-    )
-    fresh = _fresh(work.inputs["original"], candidates, config.threads, longest)
+    fresh = _fresh(work.inputs["original"], candidates, config.threads, _longest(streams))
     save_arrays(work.output / "logits.npz", {"labels": np.asarray(validation.labels), **logits})
     save_arrays(work.output / "nanoseconds.npz", nanoseconds)
     record = {
@@ -203,14 +200,21 @@ def _throughput(
     return measure_rounds(models, batches, protocol.throughput_seconds)
 
 
+def _longest(streams: Mapping[Length, Mapping[str, list[Batch]]]) -> dict[str, Batch]:
+    """The texts that are the original's largest batch, as each model reads them."""
+    places = [(length, index) for length, stream in streams.items() for index in range(len(stream[ORIGINAL]))]
+    length, index = max(places, key=lambda place: streams[place[0]][ORIGINAL][place[1]].ids.size)
+    return {name: batches[index] for name, batches in streams[length].items()}
+
+
 def _fresh(
-    original: Path, folders: Mapping[str, Path], threads: int, batch: Batch
+    original: Path, folders: Mapping[str, Path], threads: int, batches: Mapping[str, Batch]
 ) -> dict[str, dict[str, Any]]:
-    """Load time and peak memory of each model in a process of its own that answers the longest batch."""
+    """Load time and peak memory of each model in a process of its own that answers its batch."""
     from edgeprune.measurement.fresh import probe_artifact, probe_original
 
-    probed = {ORIGINAL: probe_original(original, threads, batch)}
-    probed |= {name: probe_artifact(folder, threads, batch) for name, folder in folders.items()}
+    probed = {ORIGINAL: probe_original(original, threads, batches[ORIGINAL])}
+    probed |= {name: probe_artifact(folder, threads, batches[name]) for name, folder in folders.items()}
     return {
         name: {"load_seconds": row.load_seconds, "peak_memory_bytes": row.peak_memory_bytes}
         for name, row in probed.items()

@@ -192,3 +192,21 @@ def test_the_original_must_answer(world: dict[str, Path], tmp_path: Path) -> Non
     missing = replace(work, inputs={**work.inputs, "original": tmp_path / "nowhere"})
     with pytest.raises(EdgepruneError):
         stages.get("answer").apply(missing)
+
+
+def test_every_model_is_probed_with_the_longest_text_as_it_reads_it() -> None:
+    """A cut vocabulary has other numbers; those of the original may be beyond its last one."""
+    from edgeprune.measurement.batches import Batch
+    from edgeprune.stages.measure import _longest
+
+    def batch(token: int, length: int) -> Batch:
+        return Batch(np.full((1, length), token), np.ones((1, length)), np.zeros((1, length)))
+
+    streams = {
+        "real": {"original": [batch(900, 3), batch(901, 7)], "cut": [batch(1, 3), batch(2, 9)]},
+        8: {"original": [batch(900, 8), batch(901, 8)], "cut": [batch(1, 8), batch(2, 8)]},
+        4: {"original": [batch(900, 4)], "cut": [batch(1, 4)]},
+    }
+    found = _longest(streams)
+    assert found["original"].ids.tolist() == [[900] * 8]
+    assert found["cut"].ids.tolist() == [[1] * 8]
