@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeprune.recipe.schema import Acceptance, RecipeShell
     from edgeprune.runner.session import Session
 
-__all__ = ["Conditions", "Measured", "Scores", "answered", "judged", "measure"]
+__all__ = ["Conditions", "Measured", "Scores", "answered", "judged", "measure", "scores_of"]
 
 
 @dataclass(frozen=True)
@@ -147,16 +147,19 @@ def answered(
         logits = predict(session, reading.encoded, shell.measurement.batch, reading.pad_id, entrant.name)
     except (RunnerError, EdgepruneError) as error:
         return Measured(replace(entrant, problem=str(error))), None
-    answers = logits.argmax(axis=1)
-    confidence = shell.acceptance.confidence
-    scores = Scores(
+    scores = scores_of(labels, expected, logits.argmax(axis=1), shell.acceptance.confidence)
+    size = sum((session.folder / name).stat().st_size for name in session.variant.files.values())
+    return Measured(entrant, scores, None, size, session.executed().summary), session
+
+
+def scores_of(labels: np.ndarray, expected: np.ndarray, answers: np.ndarray, confidence: float) -> Scores:
+    """Answers beside the original's; all three int [N]."""
+    return Scores(
         len(labels),
         int((answers == labels).sum()),
         statistics.agreement(expected, answers, confidence),
         statistics.accuracy_difference(labels, expected, answers, confidence),
     )
-    size = sum((session.folder / name).stat().st_size for name in session.variant.files.values())
-    return Measured(entrant, scores, None, size, session.executed().summary), session
 
 
 def judged(measured: Sequence[Measured], acceptance: Acceptance) -> list[Measured]:
