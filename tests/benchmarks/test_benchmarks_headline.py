@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -401,9 +402,13 @@ def test_a_tiny_table_from_end_to_end(tmp_path: Path) -> None:
 
     whole = write_project(tmp_path / "project")
     text = whole.read_text()
+    target = whole.with_name("pc.yaml")
+    target.write_text(target.read_text().replace("[fp32, bf16]", "[int8]"))
     cut = whole.with_name("cut.yaml")
     pruned = "  - prune_structure: {budget: {heads: 0.5, ffn: 0.5}, vocabulary: {}}\n  - export"
-    cut.write_text(text.replace("name: tiny", "name: cut").replace("  - export", pruned))
+    quantized = "  - quantize: {calibration: {examples: 16}, search: {examples: 16}}\ntargets:"
+    changes = {"name: tiny": "name: cut", "  - export": pruned, "targets:": quantized}
+    cut.write_text(reduce(lambda words, change: words.replace(*change), changes.items(), text))
     pack = whole.with_name("pack.yaml")
     masks = "  - learn_masks: {density: 0.5, epochs: 1, batch_size: 16}\n  - export"
     pack.write_text(text.replace("name: tiny", "name: pack").replace("  - export", masks))
