@@ -45,6 +45,7 @@ from structure_frontier_latency import others_percent
 from edgeprune.cli.options import default_cache
 from edgeprune.durable import write_text
 from edgeprune.errors import UsageError
+from edgeprune.measurement.latency import FEWEST_BLOCKS, Length
 from edgeprune.recipe.schema import Target
 from edgeprune.runner.cpu import describe, usable_cores
 
@@ -70,7 +71,10 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every recipe")
     parser.add_argument("--target", default="x86", help="name, or path of a YAML file")
-    parser.add_argument("--lengths", nargs="+", default=["real", "64", "128"], metavar="LENGTH")
+    parser.add_argument(
+        "--lengths", type=_length, nargs="+", default=["real", 64, 128], metavar="LENGTH",
+        help="of the timed inputs: real, or tokens",
+    )  # fmt: skip
     parser.add_argument("--calls", type=int, default=300, help="timed calls of each model at each length")
     parser.add_argument("--warmup", type=int, default=20, help="calls before them")
     parser.add_argument("--threads", type=int, help="of every runtime [default: as the target says]")
@@ -84,11 +88,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=default_cache())
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run folders")
     options = parser.parse_args()
-    for name in ("threads", "examples", "calls", "warmup"):
+    for name, least in (("threads", 1), ("examples", 1), ("calls", FEWEST_BLOCKS), ("warmup", 0)):
         value = getattr(options, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name} is at least 1")
+        if value is not None and value < least:
+            parser.error(f"--{name} is at least {least}")
     return options
+
+
+def _length(text: str) -> Length:
+    if text == "real":
+        return "real"
+    if text.isdecimal() and int(text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither real nor a number of tokens")
 
 
 def _headline(options: argparse.Namespace) -> int:
@@ -105,6 +117,7 @@ def _measured(options: argparse.Namespace) -> Row:
     """Runs and measures; the row is in the results when this returns."""
     target = measured_target(options.target)
     results = Results(options.results, ("created",))
+    named = quickstart(options)
     found = products(options, target.name)
     conditions = Conditions(
         options.threads or target.device.threads or usable_cores(describe()), options.examples
@@ -120,7 +133,7 @@ def _measured(options: argparse.Namespace) -> Row:
         notes += notes_of(seed, of_seed)
         busy = max(busy, others_percent())
     facts = {name: {seed: item.facts for seed, item in by_seed.items()} for name, by_seed in found.items()}
-    if named := quickstart(options):
+    if named:
         facts["quickstart"] = named
     row = _row(measured, facts, target, conditions, options)
     row |= {"notes": [*notes, *_about_time(found)], "others_percent": busy}
@@ -131,7 +144,7 @@ def _measured(options: argparse.Namespace) -> Row:
 def _protocol(options: argparse.Namespace) -> list[str]:
     """How models are timed here, which need not be how the runs timed them."""
     return [
-        f"measurement.lengths=[{', '.join(options.lengths)}]",
+        f"measurement.lengths=[{', '.join(map(str, options.lengths))}]",
         f"measurement.calls={options.calls}",
         f"measurement.warmup={options.warmup}",
         "measurement.batch=1",
@@ -157,7 +170,7 @@ def _row(
         "seeds": [item.seed for item in measured],
         "n": scores[0].n if scores else 0,
         "calls": options.calls,
-        "lengths": options.lengths,
+        "lengths": list(map(str, options.lengths)),
         "recipes": list(facts),
         "facts": {name: [asdict(item) for item in by_seed.values()] for name, by_seed in facts.items()},
         "findings": [asdict(item) for item in findings(measured, facts)],

@@ -19,6 +19,7 @@ from edgeprune.errors import UsageError
 from edgeprune.pipeline import running
 from edgeprune.pipeline.bundling import bundle
 from edgeprune.pipeline.finished import FinishedRun, open_run
+from edgeprune.recipe.loading import Recipe
 from edgeprune.report.model import TargetRow, VariantRow
 
 __all__ = [
@@ -99,11 +100,16 @@ def products(options: argparse.Namespace, target: str) -> dict[str, dict[int, Pr
     seeds = seeds_of(options.seeds, given)
     recipes = {name: RECIPES / f"bert_sst2_{name}.yaml" for name in MODELS}
     recipes |= dict(named(options.recipe, "--recipe", MODELS))
+    wanted = [(seed, name) for seed in seeds for name in options.only]
+    lacking = {
+        (seed, name): _recipe(recipes[name], seed, options)
+        for seed, name in wanted
+        if seed not in given[name]
+    }  # all of them before hours of work
     found: dict[str, dict[int, Product]] = {name: {} for name in options.only}
-    for seed in seeds:
-        for name in options.only:
-            folder = given[name].get(seed) or _made(recipes[name], seed, options)
-            found[name][seed] = _product(name, open_run(folder), target)
+    for seed, name in wanted:
+        folder = _made(lacking[seed, name], options) if (seed, name) in lacking else given[name][seed]
+        found[name][seed] = _product(name, open_run(folder), target)
     return found
 
 
@@ -143,9 +149,12 @@ def seeds_of(asked: Sequence[int] | None, given: Runs) -> list[int]:
     return sorted(set(asked or there or SEEDS))
 
 
-def _made(path: Path, seed: int, options: argparse.Namespace) -> Path:
-    recipe = running.load(path, [*options.set, f"seed={seed}", f"targets=[{options.target}]"])
-    title = f"{recipe.shell.name} seed {seed}"
+def _recipe(path: Path, seed: int, options: argparse.Namespace) -> Recipe:
+    return running.load(path, [*options.set, f"seed={seed}", f"targets=[{options.target}]"])
+
+
+def _made(recipe: Recipe, options: argparse.Namespace) -> Path:
+    title = f"{recipe.shell.name} seed {recipe.shell.seed}"
 
     def tell(event: dict[str, Any]) -> None:
         if event["kind"] in ("node_started", "node_cached", "node_finished"):

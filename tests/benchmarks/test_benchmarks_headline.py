@@ -320,13 +320,14 @@ def test_a_run_that_is_named_is_not_made_again(monkeypatch: pytest.MonkeyPatch, 
     """Only what lacks is run: mobile of seed 2."""
     ran: list[tuple[str, int]] = []
 
-    def make(path: Path, seed: int, options: Any) -> Path:
-        ran.append((path.name, seed))
+    def make(recipe: tuple[str, int], options: Any) -> Path:
+        ran.append(recipe)
         return tmp_path / "made"
 
     def opened(path: Path) -> Any:
         return SimpleNamespace(path=path, shell=SimpleNamespace(seed=1))
 
+    monkeypatch.setattr(headline_runs, "_recipe", lambda path, seed, options: (path.name, seed))
     monkeypatch.setattr(headline_runs, "_made", make)
     monkeypatch.setattr(headline_runs, "open_run", opened)
     monkeypatch.setattr(headline_runs, "_product", lambda name, run, target: run.path)
@@ -449,15 +450,11 @@ def test_a_tiny_table_from_end_to_end(tmp_path: Path) -> None:
         (["--table", "--readme", str(readme)], "no place for the table"),
         (["--table", "--readme", str(tmp_path / "none.md")], "no such file"),
         (["--run", "huge=x"], "is not NAME=PATH"),
+        (["--recipe", f"tiny={tmp_path / 'none.yaml'}"], "none.yaml"),
         (["--run", f"mobile={tmp_path}"], "report"),
-        (["--calls", "0", "--table"], "--calls is at least 1"),
+        (["--examples", "0"], "--examples is at least 1"),
     ):
-        refused = _bench(tmp_path, *words) if words[0] != "--calls" else _calls_refused(words)
+        refused = _bench(tmp_path, *words)
         assert refused.returncode == 2, (words, refused.stderr)
         assert said in refused.stderr, (words, refused.stderr)
         assert "Traceback" not in refused.stderr
-
-
-def _calls_refused(words: list[str]) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, str(BENCHMARKS / "headline.py"), *words]
-    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=60)
