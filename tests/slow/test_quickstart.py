@@ -118,6 +118,25 @@ def test_the_quickstart_ships(first: Finished) -> None:
     )  # fmt: skip
 
 
+def test_the_quickstart_builds_engines(first: Finished) -> None:
+    nvidia = _target(first.report, "nvidia")
+    assert {row["name"] for row in nvidia["variants"]} == {
+        "original", "tensorrt/fp32", "tensorrt/fp16", "tensorrt/int8", "tensorrt/int8-fp16",
+    }  # fmt: skip
+    engines = [row for row in nvidia["variants"] if row["name"] != "original"]
+    assert not [row["reason"] for row in engines if row["status"] == "refused"]
+
+
+def test_half_of_the_encoder_is_gone(first: Finished) -> None:
+    records = {row["id"]: row["record"] for row in first.report["stages"]}
+    assert records["learn_masks"]["density"]["kept"] == pytest.approx(0.5, abs=1e-3)
+    structure = records["prune_structure"]
+    assert structure["importance"] == "scores"
+    assert structure["heads"] == {"before": 72, "after": 36}
+    assert structure["rows"] == {"before": 9216, "after": 4608}
+    assert records["distill"]["quality"]["accuracy"] > structure["quality"]["accuracy"]
+
+
 def test_the_original_is_as_good_as_it_was(first: Finished) -> None:
     original = _target(first.report, "x86")["variants"][0]
     assert original["status"] == "reference"
@@ -170,13 +189,17 @@ def test_how_long_it_took(first: Finished, second: Finished, capsys: pytest.Capt
         sys.stdout.write(f"\nquickstart: {told}\n")
 
 
-SHORT = (
-    "--set",
-    "stages.finetune.epochs=0.2",
-    "--set",
-    "stages.finetune.checkpoint_steps=20",
-    "--set",
-    "targets=[arm64]",
+# The masks and the student hardly learn anything: what is compared is that it is the same.
+SHORT = tuple(
+    word
+    for setting in (
+        "stages.finetune.epochs=0.2",
+        "stages.finetune.checkpoint_steps=20",
+        "stages.learn_masks.epochs=0.1",
+        "stages.distill.epochs=0.1",
+        "targets=[arm64]",
+    )
+    for word in ("--set", setting)
 )
 
 
@@ -199,10 +222,11 @@ def test_a_killed_quickstart_ends_with_the_same_model(fetched: list[Path], tmp_p
     assert resumed.made("node_started")[0] == "finetune"
     records = []
     for cache in (quiet, killed):
-        (artifact,) = (cache / "artifacts").glob("finetune-*")
-        digest = hashlib.sha256((artifact / "model.safetensors").read_bytes()).hexdigest()
-        records.append((digest, json.loads((artifact / "artifact.json").read_text())["record"]))
-    assert records[0] == records[1]
+        for step in ("finetune", "learn_masks", "distill"):
+            (artifact,) = (cache / "artifacts").glob(f"{step}-*")
+            digest = hashlib.sha256((artifact / "model.safetensors").read_bytes()).hexdigest()
+            records.append((digest, json.loads((artifact / "artifact.json").read_text())["record"]))
+    assert records[:3] == records[3:]
     assert whole.report["exit_code"] == resumed.report["exit_code"] == 0
 
 
