@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, log
 from pathlib import Path
-from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -195,13 +193,8 @@ def shipped(target: TargetRow) -> tuple[VariantRow, str]:
             return row, ""
     if not timed:
         raise UsageError(f"the run measured no variant of target {target.name}: {target.reason}")
-    best = min(timed, key=lambda row: (_ORDER.index(row.status), _typical_ms(row)))
+    best = min(timed, key=lambda row: (_ORDER.index(row.status), row.typical_ms))
     return best, f"no variant was accepted ({target.reason}); the fastest {best.status} one stands for it"
-
-
-def _typical_ms(row: VariantRow) -> float:
-    """Geometric mean over lengths of the median, as variants are chosen by."""
-    return exp(mean(log(item.p50_ms) for item in row.latency))
 
 
 def minutes_of(run: FinishedRun) -> float:

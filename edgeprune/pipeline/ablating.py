@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from math import exp, log
 
 from edgeprune.pipeline.measured import Measured, reported
 from edgeprune.pipeline.targeting import TargetPlan
@@ -76,17 +75,16 @@ def _pick(rows: Sequence[VariantRow], accepted: Collection[str]) -> tuple[Varian
     several = f"{len(rows)} INT8 variants"
     timed = [row for row in rows if row.latency]
     if good := [row for row in timed if row.name in accepted]:
-        return min(good, key=_typical_ms), f"the fastest that meets the acceptance, of {several}"
+        return min(
+            good, key=lambda row: row.typical_ms
+        ), f"the fastest that meets the acceptance, of {several}"
     if timed:
-        return min(timed, key=_typical_ms), f"the fastest of {several}; none meets the acceptance"
+        return min(
+            timed, key=lambda row: row.typical_ms
+        ), f"the fastest of {several}; none meets the acceptance"
     if answered := [row for row in rows if row.difference_points]:
         return max(answered, key=_difference), f"the most accurate of {several}; none is timed"
     return min(rows, key=lambda row: row.file_bytes or 0), f"the smallest of {several}; none is measured"
-
-
-def _typical_ms(row: VariantRow) -> float:
-    """Geometric mean over lengths of the median latency, as candidates are compared."""
-    return exp(sum(log(entry.p50_ms) for entry in row.latency) / len(row.latency))
 
 
 def _difference(row: VariantRow) -> float:

@@ -7,6 +7,7 @@ reader of an older report could misread a newer one.
 
 from __future__ import annotations
 
+from math import exp, log
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -141,6 +142,11 @@ class VariantRow(Row):
         None, description="Peak resident set of a fresh process that answered."
     )
     notes: list[str] = Field(default_factory=list)
+
+    @property
+    def typical_ms(self) -> float:
+        """Geometric mean over lengths of the median latency, as candidates are compared; it has some."""
+        return exp(sum(log(entry.p50_ms) for entry in self.latency) / len(self.latency))
 
 
 class DeviceRow(Row):

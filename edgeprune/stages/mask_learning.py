@@ -69,7 +69,8 @@ def learn(work: Work) -> Outcome:
         record["pack"] = save_pack(
             model, matrices, base, train.classes, provenance, work.output, config.head_storage
         )
-        save(model, work.output, tokenizer)  # with the head that the pack holds
+        if config.head_storage != "exact":
+            save(model, work.output, tokenizer)  # with the head that the pack holds
     record |= {
         "quality": validation_quality(work, model, tokenizer),
         "trained_parameters": trained,

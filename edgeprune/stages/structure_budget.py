@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ def allowed(
     model: Any,
     importance: Importance,
     hidden: FloatArray | None,
-    texts: Iterable[Mapping[str, Any]],
+    asked: Callable[[], Asked],
 ) -> Allowed:
     """The most important units that the recipe's budget has room for.
 
@@ -59,7 +59,7 @@ def allowed(
         model: What will be cut; it is not changed.
         importance: Of its heads and rows.
         hidden: Of its hidden dimensions; None: their number is not up for choice.
-        texts: Batches that structures are compared on; not looked at for a budget in shares.
+        asked: Gives what structures are compared by; not called for a budget in shares.
 
     Raises:
         RecipeError: The budget cannot be met; the hint says what can. A hidden width above the encoder's.
@@ -71,7 +71,7 @@ def allowed(
     config: PruneStructureConfig = work.config
     budget, shape = config.budget, shape_of(original)
     if budget.latency:
-        return _in_time(work, original, model, importance, hidden, texts)
+        return _in_time(work, original, model, importance, hidden, asked())
     if budget.cost:
         tables = _counted(work, shape)
         ratio: float = getattr(budget, budget.cost)
@@ -79,7 +79,7 @@ def allowed(
         def choose(weighed: Importance) -> Choice:
             return _by_cost(config, shape, weighed, hidden, tables, ratio)
 
-        found = _balance(work, model, importance, choose, texts)
+        found = _balance(work, model, importance, choose, asked())
         return Allowed(choose(found.applied(importance)), tables, balance=found)
     whole = shape.layers * shape.heads, shape.layers * shape.rows
     try:
@@ -112,10 +112,9 @@ def _balance(
     model: Any,
     importance: Importance,
     choose: Callable[[Importance], Choice],
-    texts: Iterable[Mapping[str, Any]],
+    asked: Asked,
 ) -> Balance:
     """What heads count beside rows, by the answers of the cut model."""
-    asked = Asked(model, texts)
 
     def lost(choice: Choice) -> float:
         work.progress(text="answers of a structure that may be chosen")
@@ -130,7 +129,7 @@ def _in_time(
     model: Any,
     importance: Importance,
     hidden: FloatArray | None,
-    texts: Iterable[Mapping[str, Any]],
+    asked: Asked,
 ) -> Allowed:
     """By what units cost in time on the target, and by what the result takes when it is timed."""
     from edgeprune.stages.latency_measuring import LatencyMeter
@@ -149,7 +148,7 @@ def _in_time(
         def by_table(weighed: Importance, ratio: float) -> Choice:
             return _by_cost(config, shape, weighed, hidden, tables, ratio)
 
-        found = _balance(work, model, importance, lambda weighed: by_table(weighed, latency.ratio), texts)
+        found = _balance(work, model, importance, lambda weighed: by_table(weighed, latency.ratio), asked)
         weighed = found.applied(importance)
 
         def ratio(choice: Choice) -> Interval:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,14 +56,15 @@ def prune(work: Work) -> Outcome:
     train = Examples.load(work.inputs["data"] / "train")
     encoded = encode(tokenizer, train, max_length)
     importance, hidden = _importance(work, model, train, encoded, tokenizer.pad_token_id)
-    texts: Iterable[dict[str, Any]]
-    texts = _calibration(work, train, encoded, tokenizer.pad_token_id, _COMPARED)
-    depth, left = None, importance
-    if config.layers is not None:
-        texts = list(texts)
-        depth = fewer_layers(model, config.layers, Asked(model, texts), work.progress)
-        left = without(importance, depth)
-    found = allowed(work, original, model, left, hidden, texts)
+
+    @cache
+    def asked() -> Asked:
+        texts = _calibration(work, train, encoded, tokenizer.pad_token_id, _COMPARED)
+        return Asked(model, texts)
+
+    depth = fewer_layers(model, config.layers, asked(), work.progress) if config.layers else None
+    left = without(importance, depth) if depth else importance
+    found = allowed(work, original, model, left, hidden, asked)
     before = sum(item.numel() for item in model.parameters())
     layers = {layer.source for layer in kept_layers(model) or dense_layers(model)}
     cut(model, found.choice)
