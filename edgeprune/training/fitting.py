@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgeprune.errors import EdgepruneError, UnsupportedError
 from edgeprune.training.adapting import Adaptation
+from edgeprune.training.attention import attention_kernels
 from edgeprune.training.augmenting import hide_tokens
 from edgeprune.training.averaging import WeightAverage
 from edgeprune.training.batching import LengthGroupedOrder
@@ -230,11 +231,11 @@ def _trainer(
 
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **rest: Any) -> Any:
             extra = {name: inputs.pop(name) for name in inputs.keys() - _MODEL_INPUTS}
-            if type(adaptation).loss is Adaptation.loss:
-                return super().compute_loss(model, inputs, return_outputs, **rest)
-            batch = dict(inputs) | extra
-            logits = model(**{name: item for name, item in inputs.items() if name != "labels"}).logits
-            return adaptation.loss(logits, batch)
+            with attention_kernels(inputs["input_ids"], bf16=settings.precision == "bf16"):
+                if type(adaptation).loss is Adaptation.loss:
+                    return super().compute_loss(model, inputs, return_outputs, **rest)
+                logits = model(**{name: item for name, item in inputs.items() if name != "labels"}).logits
+            return adaptation.loss(logits, dict(inputs) | extra)
 
     # transformers tells accelerate of bf16 through this variable and never takes it back: an fp32 training
     # that comes after a bf16 one in the same process would be a bf16 one.

@@ -298,3 +298,18 @@ def test_only_sealed_checkpoints_count(tmp_path: Path) -> None:
 
 def test_no_checkpoints(tmp_path: Path) -> None:
     assert newest_whole(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(("precision", "plain"), [("bf16", True), ("fp32", False)])
+def test_short_texts_in_bfloat16_are_trained_with_plain_attention(
+    tmp_path: Path, precision: str, plain: bool
+) -> None:
+    import torch
+
+    model = _model()
+    seen: list[bool] = []
+    model.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cuda.flash_sdp_enabled()))
+    encoded, labels = _encoded(16)
+    settings = _settings(precision=precision, epochs=1)
+    fit(model, encoded, labels, settings, tokenizer=_Tokenizer(), scratch=tmp_path, progress=lambda **_: None)  # type: ignore[arg-type]
+    assert seen == [not plain] * 2
