@@ -16,11 +16,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Iterable, Mapping
 
-from .variant import RunnerError
+from .variant import RunnerError, keys_of
 
 __all__ = [
     "FILE",
@@ -169,23 +169,7 @@ def parse_manifest(text: str, path: str) -> Manifest:
     Raises:
         RunnerError: See `read_manifest`.
     """
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise RunnerError(f"{path} cannot be read: {error}") from error
-    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise RunnerError(f"{path} is not in the format {FORMAT}; make the bundle again")
-    known = {entry.name for entry in fields(Manifest)}
-    needed = {
-        entry.name
-        for entry in fields(Manifest)
-        if entry.default is MISSING and entry.default_factory is MISSING
-    }
-    wrong = sorted(needed - document.keys()) + sorted(document.keys() - known)
-    if wrong:
-        raise RunnerError(
-            f"{path} lacks or does not know the keys: {', '.join(wrong)}; make the bundle again"
-        )
+    document = keys_of(text, Manifest, FORMAT, path, "make the bundle again")
     try:
         document["files"] = {str(name): File(**entry) for name, entry in document["files"].items()}
     except (AttributeError, TypeError) as error:

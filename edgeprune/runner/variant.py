@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
-__all__ = ["FILE", "FORMAT", "RunnerError", "Variant", "read_variant", "write_variant"]
+__all__ = ["FILE", "FORMAT", "RunnerError", "Variant", "keys_of", "read_variant", "write_variant"]
 
 FORMAT = "edgeprune.variant/1"
 FILE = "variant.json"
@@ -57,6 +58,35 @@ def write_variant(folder: Path, variant: Variant) -> Path:
     return path
 
 
+def keys_of(text: str, kind: type, form: str, path: str, hint: str) -> dict[str, Any]:
+    """What a file says, once it is known to have the keys that it should have.
+
+    Args:
+        text: JSON, one object with `format` and the fields of `kind`.
+        kind: A dataclass; fields with a default may be left out.
+        form: What `format` must say.
+        path: What to call the file in errors.
+        hint: What to do about a file that is not right.
+
+    Raises:
+        RunnerError: It is no JSON, of another format, or a key is missing or unknown.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise RunnerError(f"{path} cannot be read: {error}") from error
+    if not isinstance(document, dict) or document.pop("format", None) != form:
+        raise RunnerError(f"{path} is not in the format {form}; {hint}")
+    known = {entry.name for entry in fields(kind)}
+    needed = {
+        entry.name for entry in fields(kind) if entry.default is MISSING and entry.default_factory is MISSING
+    }
+    wrong = sorted(needed - document.keys()) + sorted(document.keys() - known)
+    if wrong:
+        raise RunnerError(f"{path} lacks or does not know the keys: {', '.join(wrong)}; {hint}")
+    return document
+
+
 def read_variant(folder: Path) -> Variant:
     """Reads and checks what `folder` says about itself.
 
@@ -66,21 +96,10 @@ def read_variant(folder: Path) -> Variant:
     """
     path = folder / FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise RunnerError(f"{path} cannot be read: {error}") from error
-    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise RunnerError(f"{path} is not in the format {FORMAT}; compile it again")
-    known = {entry.name for entry in fields(Variant)}
-    needed = {
-        entry.name
-        for entry in fields(Variant)
-        if entry.default is MISSING and entry.default_factory is MISSING
-    }
-    wrong = sorted(needed - document.keys()) + sorted(document.keys() - known)
-    if wrong:
-        raise RunnerError(f"{path} lacks or does not know the keys: {', '.join(wrong)}; compile it again")
-    variant = Variant(**document)
+    variant = Variant(**keys_of(text, Variant, FORMAT, str(path), "compile it again"))
     for role, name in variant.files.items():
         if Path(name).name != name or not (folder / name).is_file():
             raise RunnerError(f"{path} names the file {name!r} ({role}), which is not in its folder")

@@ -106,7 +106,7 @@ class _Column:
 
     def _between(self, left: str, right: str, draw: Draw) -> str | None:
         """A word by how often it follows `left`, if one of a few draws also stands before `right`."""
-        # `left` may itself be drawn, and then is known to come before something: the word that it replaced.
+        # Never empty: some text goes on after `left`, even where it was drawn itself.
         followers, ends = self._followers[left], self._ends[left]
         for _ in range(_TRIES):
             word = followers[bisect(ends, _below(draw, ends[-1]))]
