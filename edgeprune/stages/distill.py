@@ -68,6 +68,9 @@ class SyntheticTexts(Section):
     """Texts made of training texts, which the teacher answers as it does those."""
 
     count: int = Field(ge=1, description="How many, beside the training texts; an epoch passes over both.")
+    min_words: int = Field(
+        0, ge=0, description="Training texts with fewer words are not what they are made of."
+    )
 
 
 class DistillConfig(TrainingConfig):

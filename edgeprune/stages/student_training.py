@@ -92,7 +92,8 @@ def teach(work: Work, student: Any, tokenizer: Any, adapt: Callable[..., Distill
     train = Examples.load(work.inputs["data"] / "train")
     own = len(train)
     if config.synthetic:
-        train = train.joined(synthesize(train, config.synthetic.count, work.seed))
+        made = config.synthetic
+        train = train.joined(synthesize(train, made.count, work.seed, min_words=made.min_words))
     model, notes = load_teacher(teacher_folder(work), student, max_length)
     share_vocabulary(model, teacher_folder(work), tokenizer)
     encoded = encode(tokenizer, train, max_length)

@@ -36,29 +36,38 @@ _CHANGED: Final = 0.15
 Draw = Callable[[], float]
 
 
-def synthesize(examples: Examples, count: int, seed: int) -> Examples:
+def synthesize(examples: Examples, count: int, seed: int, *, min_words: int = 0) -> Examples:
     """Make texts of training texts.
 
     Args:
         examples: The training examples; words are what white space separates.
         count: How many to make.
         seed: Of all draws.
+        min_words: Of an example, pairs counted together, for it to be changed. What is put into it or follows
+            it may be shorter.
 
     Returns:
         As many examples. Of a pair, one text is changed. Their labels are those of the texts that they
         were made from, and may be wrong.
 
     Raises:
-        EdgepruneError: There is no example to make texts from.
+        EdgepruneError: There is no example to make texts from, or none has as many words.
     """
     if not len(examples):
         raise EdgepruneError("there are no training texts to make others from")
     draw = random.Random(seed).random
     columns = [_Column(texts) for texts in (examples.texts, examples.text_pairs) if texts is not None]
+    words = [sum(column.words(index) for column in columns) for index in range(len(examples))]
+    sources = [index for index, number in enumerate(words) if number >= min_words]
+    if not sources:
+        raise EdgepruneError(
+            f"no training text has {min_words} words to make others from",
+            hint=f"the longest has {max(words)}: lower synthetic.min_words",
+        )
     chosen: list[int] = []
     made: list[list[str]] = [[] for _ in columns]
     for _ in range(count):
-        index = _below(draw, len(examples))
+        index = sources[_below(draw, len(sources))]
         changed = _below(draw, len(columns))
         chosen.append(index)
         for number, column in enumerate(columns):
@@ -83,6 +92,10 @@ class _Column:
         self._followers = {left: list(found) for left, found in counts.items()}
         self._ends = {left: list(accumulate(found.values())) for left, found in counts.items()}
         self._pairs = {(left, right) for left, found in counts.items() for right in found}
+
+    def words(self, index: int) -> int:
+        """How many a text has."""
+        return len(self._texts[index])
 
     def text(self, index: int) -> str:
         """As it is, but for white space."""

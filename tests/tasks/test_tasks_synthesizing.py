@@ -40,6 +40,19 @@ def test_every_word_is_one_of_the_training_texts_or_a_link(texts: list[str], see
         assert len(text.split()) <= 2 * longest + 1
 
 
+@given(TEXTS, SEEDS, st.integers(0, 7))
+def test_short_texts_are_not_what_others_are_made_of(texts: list[str], seed: int, least: int) -> None:
+    examples = _examples(texts)
+    long = _examples([text for text in texts if len(text.split()) >= least])
+    if not len(long):
+        with pytest.raises(EdgepruneError, match=f"no training text has {least} words"):
+            synthesize(examples, 1, seed, min_words=least)
+        return
+    for text in synthesize(examples, 40, seed, min_words=least).texts:
+        assert len(text.split()) >= least
+    assert synthesize(long, 40, seed) == synthesize(long, 40, seed, min_words=least)
+
+
 @given(TEXTS, TEXTS, SEEDS)
 def test_of_a_pair_one_side_stays(texts: list[str], others: list[str], seed: int) -> None:
     count = min(len(texts), len(others))
