@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgeprune.errors import EdgepruneError, UnsupportedError
+from edgeprune.errors import EdgepruneError
 from edgeprune.training.adapting import Adaptation
 from edgeprune.training.attention import attention_kernels
-from edgeprune.training.augmenting import hide_tokens
 from edgeprune.training.averaging import WeightAverage
 from edgeprune.training.batching import LengthGroupedOrder
 from edgeprune.training.checkpoints import newest_whole, seal
+from edgeprune.training.feeding import Visits, batch_maker
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +130,14 @@ def fit(
     checkpoints = scratch / "checkpoints"
     start = newest_whole(checkpoints)
     adaptation = adaptation or Adaptation()
-    make_batch = _batch_maker(encoded, labels, settings, tokenizer, adaptation)
+    make_batch = batch_maker(
+        encoded,
+        labels,
+        tokenizer,
+        adaptation.bring,
+        word_dropout=settings.word_dropout,
+        seed=settings.seed,
+    )
     trainer = _trainer(model, make_batch, encoded, settings, checkpoints, adaptation)
     for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
         trainer.remove_callback(callback)
@@ -151,56 +158,6 @@ def fit(
         (int(entry["step"]), float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry
     ]
     return Fitted(trainer.state.global_step, curve, int(start.name.rpartition("-")[2]) if start else 0)
-
-
-def _batch_maker(
-    encoded: Encoded,
-    labels: Sequence[int],
-    settings: Settings,
-    tokenizer: PreTrainedTokenizerBase,
-    adaptation: Adaptation,
-) -> Callable[[list[int]], dict[str, torch.Tensor]]:
-    """From the visits of one batch (see `batching`) to padded tensors."""
-    from edgeprune.tasks.encoding import collate
-
-    mask_id = tokenizer.mask_token_id
-    if settings.word_dropout and mask_id is None:
-        raise UnsupportedError(
-            "the tokenizer has no mask token, so words cannot be hidden", hint="set word_dropout to 0"
-        )
-
-    def batch(visits: list[int]) -> dict[str, torch.Tensor]:
-        import torch
-
-        indices = [visit % len(encoded) for visit in visits]
-        arrays = collate(encoded, indices, tokenizer.pad_token_id)
-        extra = adaptation.bring(indices, dict(arrays))
-        if settings.word_dropout:
-            arrays["input_ids"] = hide_tokens(
-                arrays["input_ids"],
-                settings.word_dropout,
-                mask_id=mask_id,
-                special_ids=tokenizer.all_special_ids,
-                seed=(settings.seed, *visits),
-            )
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        tensors["labels"] = torch.tensor([labels[index] for index in indices])
-        return tensors | extra
-
-    return batch
-
-
-class _Visits:
-    """Stands in for a dataset: what the sampler yields is all that a batch is made from."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, visit: int) -> int:
-        return visit
 
 
 def _trainer(
@@ -266,7 +223,7 @@ def _trainer(
         remove_unused_columns=False,
         dataloader_pin_memory=False,
     )
-    visits = _Visits(len(encoded))
+    visits = Visits(len(encoded))
     return AdaptedTrainer(model=model, args=arguments, train_dataset=visits, data_collator=batch)
 
 
