@@ -181,6 +181,7 @@ def _wrap(
 def test_what_another_processor_changes(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], expected: set[str]
 ) -> None:
+    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
     before = _plan(recipe)
     monkeypatch.setattr(cpu, "describe", lambda: replace(MACHINE, **change))
     assert _changed(before, _plan(recipe)) == expected
