@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from operator import attrgetter
 
 from edgeprune.pipeline.measured import Measured, reported
 from edgeprune.pipeline.targeting import TargetPlan
@@ -14,6 +15,8 @@ __all__ = ["ablation"]
 
 _OFF = "`measurement.ablation` is false"
 _FAILED = "the original could not be compiled without compression"
+
+_TYPICAL = attrgetter("typical_ms")
 
 
 def ablation(
@@ -75,13 +78,9 @@ def _pick(rows: Sequence[VariantRow], accepted: Collection[str]) -> tuple[Varian
     several = f"{len(rows)} INT8 variants"
     timed = [row for row in rows if row.latency]
     if good := [row for row in timed if row.name in accepted]:
-        return min(
-            good, key=lambda row: row.typical_ms
-        ), f"the fastest that meets the acceptance, of {several}"
+        return min(good, key=_TYPICAL), f"the fastest that meets the acceptance, of {several}"
     if timed:
-        return min(
-            timed, key=lambda row: row.typical_ms
-        ), f"the fastest of {several}; none meets the acceptance"
+        return min(timed, key=_TYPICAL), f"the fastest of {several}; none meets the acceptance"
     if answered := [row for row in rows if row.difference_points]:
         return max(answered, key=_difference), f"the most accurate of {several}; none is timed"
     return min(rows, key=lambda row: row.file_bytes or 0), f"the smallest of {several}; none is measured"
