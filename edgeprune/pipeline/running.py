@@ -23,6 +23,7 @@ from edgeprune.pipeline.store import ArtifactStore
 from edgeprune.recipe.loading import Recipe, load_recipe, load_target
 from edgeprune.recipe.schema import Target
 from edgeprune.report.model import Note, Report
+from edgeprune.training.kernels import keep_kernels
 
 __all__ = [
     "PartialResult",
@@ -178,6 +179,7 @@ def _make(
         plan = _cut(plan, until)
     folder.write_plan(plan)
     log("run_started", recipe=recipe.shell.name, run_id=folder.id, nodes=[node.id for node in plan.nodes])
+    keep_kernels()
     maker = Maker(plan, ArtifactStore(cache), log)
     maker.make_all()
     return plan, maker
