@@ -39,7 +39,8 @@ def test_a_shipped_recipe_is_planned_with_nothing_fetched(
     assert recipe.shell.name == path.stem
     plan = running.plan(recipe, tmp_path)
     ids = [node.id for node in plan.nodes]
-    assert ids[: 1 + len(recipe.stages)] == ["prepare", *(entry.name for entry in recipe.stages)]
+    names = [re.sub(r"-\d+$", "", name) for name in ids[: 1 + len(recipe.stages)]]  # prune_structure-2
+    assert names == ["prepare", *(entry.name for entry in recipe.stages)]
     for target in plan.targets:
         assert set(target.compiled.values()) <= set(ids)
     assert all(asset is None for asset in plan.assets.values())
