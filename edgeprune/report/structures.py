@@ -148,5 +148,5 @@ class StructureRecord(Part):
 def structure_record(row: StageRow) -> StructureRecord | None:
     """The record of one stage; None where it tells of no cut."""
     found = StructureRecord.model_validate({**row.record, "id": row.id})
-    told = (found.heads, found.rows, found.encoder_parameters, found.flops)
+    told = (found.heads, found.rows, found.encoder_parameters, found.flops, found.vocabulary)
     return found if found.layers or any(part is not None for part in told) else None

@@ -22,6 +22,7 @@ __all__ = [
 
 Ratio = Field(gt=0, lt=1)
 _KINDS = ("parameters", "flops", "latency")
+_OF_BUDGETS = frozenset({"importance", "drop_layers", "layers", "widths", "alignment", "calibration"})
 
 
 class LatencyBudget(Section):
@@ -102,7 +103,9 @@ class VocabularyConfig(Section):
 class PruneStructureConfig(Section):
     """What is cut out, and by what it is chosen."""
 
-    budget: Budget = Field(description="What may stay.")
+    budget: Budget | None = Field(
+        None, description="What may stay; left out: all heads and rows, and `vocabulary` is cut alone."
+    )
     importance: Literal["taylor", "magnitude", "masks", "scores"] = Field(
         "taylor", description="What units are ranked by; the last two need `learn_masks` before."
     )
@@ -130,10 +133,19 @@ class PruneStructureConfig(Section):
         description="What Taylor importance is measured on.",
     )
 
+    @property
+    def given_budget(self) -> Budget:
+        """The budget, for what comes to run only where there is one."""
+        if self.budget is None:
+            raise ValueError("nothing is chosen without a budget")
+        return self.budget
+
 
 def check(config: PruneStructureConfig) -> list[Problem]:
     """Widths that nothing decides on, and shares that keep nothing."""
     budget, problems = config.budget, []
+    if budget is None:
+        return _without_budget(config)
     if config.widths is not None and (budget.cost is None or config.importance != "taylor"):
         problems.append(
             Problem(
@@ -151,6 +163,15 @@ def check(config: PruneStructureConfig) -> list[Problem]:
             Problem(("budget",), "no head and no FFN row would be left", "give one of them a share above 0")
         )
     return problems
+
+
+def _without_budget(config: PruneStructureConfig) -> list[Problem]:
+    """Nothing to do, and settings that only a budget gives a meaning."""
+    if config.vocabulary is None:
+        hint = "give a `budget` for heads and rows, a `vocabulary` for tokens, or both"
+        return [Problem((), "nothing is to be cut", hint)]
+    idle = sorted(_OF_BUDGETS & config.model_fields_set)
+    return [Problem((name,), "nothing is chosen without a budget", "give a `budget`, too") for name in idle]
 
 
 def resolve(config: PruneStructureConfig) -> PruneStructureConfig:
@@ -174,6 +195,8 @@ def fit(config: PruneStructureConfig, targets: Sequence[Target]) -> PruneStructu
     Raises:
         RecipeError: The recipe has no such target, or it cannot be measured on this machine.
     """
+    if config.budget is None:
+        return config
     aligned = config.alignment or max((target.alignment for target in targets), default=1)
     changed: dict[str, Any] = {"alignment": aligned}
     if config.budget.latency:

@@ -69,7 +69,7 @@ def allowed(
     from edgeprune.structure.costs import shape_of
 
     config: PruneStructureConfig = work.config
-    budget, shape = config.budget, shape_of(original)
+    budget, shape = config.given_budget, shape_of(original)
     if budget.latency:
         return _in_time(work, original, model, importance, hidden, asked())
     if budget.cost:
@@ -136,7 +136,7 @@ def _in_time(
     from edgeprune.structure.costs import shape_of
 
     config: PruneStructureConfig = work.config
-    latency, shape = config.budget.latency, shape_of(original)
+    latency, shape = config.given_budget.latency, shape_of(original)
     assert latency is not None
     tables, errors, notes = dict[int, Any](), dict[int, float](), list[str]()
     with LatencyMeter(work, original) as meter:
@@ -171,7 +171,7 @@ def _counted(work: Work, shape: Shape) -> dict[int, CostTable]:
     alignment, length = config.alignment or 1, work.sections["model.max_length"]
     return {
         width: CostTable.from_flops(shape.narrowed(width), alignment, length)
-        if config.budget.flops
+        if config.given_budget.flops
         else CostTable.from_parameters(shape.narrowed(width), alignment)
         for width in _widths(config, shape)
     }
@@ -203,7 +203,7 @@ def _by_cost(
     settings: dict[str, Any] = {
         "drop_layers": config.drop_layers,
         "dense_cost": tables[shape.hidden].dense(shape.layers),
-        "key": _key(config.budget),
+        "key": _key(config.given_budget),
     }
     alignment = config.alignment or 1
     if hidden is not None and len(tables) > 1:

@@ -33,15 +33,12 @@ _COMPARED = 512
 
 
 def prune(work: Work) -> Outcome:
-    """Rank, choose, cut, score, save."""
+    """Cut what the budget leaves no room for, then tokens; score, save."""
     import transformers
 
     from edgeprune.stages.quiet import quiet_libraries
     from edgeprune.stages.validating import validation_quality
-    from edgeprune.structure.costs import shape_of
     from edgeprune.structure.loading import load, save
-    from edgeprune.structure.narrowing import hidden_width
-    from edgeprune.structure.slicing import dense_layers, kept_layers
     from edgeprune.tasks.encoding import encode
     from edgeprune.tasks.examples import Examples
 
@@ -49,44 +46,63 @@ def prune(work: Work) -> Outcome:
     config: PruneStructureConfig = work.config
     source = work.inputs[config.weights or "model"]  # `resolve` has filled it in
     model = load(source)
-    original = load(work.inputs["original"])
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=True)
-    max_length: int = work.sections["model.max_length"]
     tokens = model.get_input_embeddings().num_embeddings
-    train = Examples.load(work.inputs["data"] / "train")
-    encoded = encode(tokenizer, train, max_length)
-    importance, hidden = _importance(work, model, train, encoded, tokenizer.pad_token_id)
-
-    @cache
-    def asked() -> Asked:
-        texts = _calibration(work, train, encoded, tokenizer.pad_token_id, _COMPARED)
-        return Asked(model, texts)
-
-    depth = fewer_layers(model, config.layers, asked(), work.progress) if config.layers else None
-    left = without(importance, depth) if depth else importance
-    found = allowed(work, original, model, left, hidden, asked)
     before = sum(item.numel() for item in model.parameters())
-    layers = {layer.source for layer in kept_layers(model) or dense_layers(model)}
-    cut(model, found.choice)
-    notes = _gone(kept_layers(model) or (), layers)
+    train = Examples.load(work.inputs["data"] / "train")
+    encoded = encode(tokenizer, train, work.sections["model.max_length"])
+    units, notes = (
+        _cut_units(work, model, train, encoded, tokenizer.pad_token_id) if config.budget else ({}, [])
+    )
     vocabulary, said = _slice_vocabulary(config, model, source, encoded)
     save(model, work.output, tokenizer)
     if vocabulary:
         tokenizer = _cut_tokenizer(source, vocabulary, work.output)
     record = {
         "quality": validation_quality(work, model, tokenizer),
-        "importance": config.importance,
         "weights": config.weights,
-        "budget": config.budget.model_dump(mode="json", exclude_none=True, exclude={"latency": {"machine"}}),
-        "alignment": config.alignment,
-        **describe_structure(model, shape_of(original), found.choice, importance, max_length),
-        "cost": describe_cost(found.choice, found.costs.get(hidden_width(model)), found.errors, found.met),
-        "balance": asdict(found.balance) if found.balance else None,
-        "depth": asdict(depth) if depth else None,
+        **units,
         "parameters": {"before": before, "after": sum(item.numel() for item in model.parameters())},
         "vocabulary": None if vocabulary is None else {"before": tokens, "after": len(vocabulary)},
     }
-    return Outcome(record=record, notes=[*found.notes, *notes, *said])
+    return Outcome(record=record, notes=[*notes, *said])
+
+
+def _cut_units(
+    work: Work, model: Any, train: Examples, encoded: Encoded, pad_id: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Rank, choose, cut the model in place; returns the part of the record that is about it, and notes."""
+    from edgeprune.structure.costs import shape_of
+    from edgeprune.structure.loading import load
+    from edgeprune.structure.narrowing import hidden_width
+    from edgeprune.structure.slicing import dense_layers, kept_layers
+
+    config: PruneStructureConfig = work.config
+    original = load(work.inputs["original"])
+    importance, hidden = _importance(work, model, train, encoded, pad_id)
+
+    @cache
+    def asked() -> Asked:
+        return Asked(model, _calibration(work, train, encoded, pad_id, _COMPARED))
+
+    depth = fewer_layers(model, config.layers, asked(), work.progress) if config.layers else None
+    left = without(importance, depth) if depth else importance
+    found = allowed(work, original, model, left, hidden, asked)
+    layers = {layer.source for layer in kept_layers(model) or dense_layers(model)}
+    cut(model, found.choice)
+    length: int = work.sections["model.max_length"]
+    record = {
+        "importance": config.importance,
+        "budget": config.given_budget.model_dump(
+            mode="json", exclude_none=True, exclude={"latency": {"machine"}}
+        ),
+        "alignment": config.alignment,
+        **describe_structure(model, shape_of(original), found.choice, importance, length),
+        "cost": describe_cost(found.choice, found.costs.get(hidden_width(model)), found.errors, found.met),
+        "balance": asdict(found.balance) if found.balance else None,
+        "depth": asdict(depth) if depth else None,
+    }
+    return record, [*found.notes, *_gone(kept_layers(model) or (), layers)]
 
 
 def _importance(

@@ -143,6 +143,7 @@ def test_no_broken_part_breaks_the_page(value: Any) -> None:
         {"heads": {"after": 3}},
         {"flops": {"before": 0, "after": 0}},
         {"layers": [{"layer": 4}]},
+        {"vocabulary": {"before": 30522, "after": 22000}},
         {"layers": [{"layer": 0, "there": True, "heads": [0], "rows": 9}], "quality": {"n": 1}},
     ],
 )

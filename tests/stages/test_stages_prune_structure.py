@@ -180,6 +180,33 @@ def test_a_narrower_width_and_fewer_tokens(apply: Apply) -> None:
     assert sum(heads_per_layer(model)) == outcome.record["heads"]["after"]
 
 
+def test_without_a_budget_only_tokens_go(apply: Apply, world: dict[str, Path], tmp_path: Path) -> None:
+    """As if the shares that were met before had been asked for again."""
+    shares = {"heads": 0.5, "ffn": 0.5}
+    before, _ = apply({"budget": shares}, "before", model=_with_letters(world, tmp_path))
+    again, _ = apply({"budget": shares, "vocabulary": {}}, "again", model=before)
+    alone, outcome = apply({"vocabulary": {}}, "alone", model=before)
+    tensors, wanted = (load_file(folder / "model.safetensors") for folder in (alone, again))
+    assert tensors.keys() == wanted.keys()
+    assert all(torch.equal(item, wanted[name]) for name, item in tensors.items())
+    assert counts(alone) == counts(before)
+    assert outcome.record["vocabulary"] == {"before": len(kit.WORDS) + 4, "after": len(kit.WORDS) + 3}
+    assert not {"budget", "importance", "layers"} & outcome.record.keys(), "nothing was ranked or chosen"
+
+
+def _with_letters(world: dict[str, Path], folder: Path) -> Path:
+    """The original with a token that no text uses, `fit`, and the letters that spell it."""
+    import transformers
+
+    model = load(world["original"])
+    words = [*kit.WORDS, "f", "##i", "##t", "fit"]
+    model.resize_token_embeddings(len(words), mean_resizing=False)
+    made = _like_original(world, "spelled", model)
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(made)
+    return made
+
+
 @pytest.mark.parametrize("budget", [{"heads": 0.5, "ffn": 0.25}, {"ffn": 0.25}, {"parameters": 0.3}])
 def test_fewer_layers_are_those_that_the_answers_need(
     budget: dict[str, Any], apply: Apply, world: dict[str, Path]
@@ -256,6 +283,21 @@ def test_what_nothing_decides_on_is_refused() -> None:
     assert STAGE.check(_config({"budget": {"flops": 0.5}, "widths": [8], "importance": "magnitude"}))
     assert not STAGE.check(_config({"budget": {"flops": 0.5}, "widths": [8]}))
     assert STAGE.check(_config({"budget": {"flops": 0.5}, "layers": 1, "drop_layers": False}))
+
+
+@pytest.mark.parametrize(
+    ("body", "paths"),
+    [
+        ({}, [""]),
+        ({"vocabulary": {}}, []),
+        ({"vocabulary": {}, "weights": "original"}, []),
+        ({"vocabulary": {}, "layers": 1, "importance": "scores"}, ["importance", "layers"]),
+    ],
+)
+def test_without_a_budget_there_is_something_to_cut_and_nothing_to_choose(
+    body: dict[str, Any], paths: list[str]
+) -> None:
+    assert [problem.path for problem in STAGE.check(_config(body))] == paths
 
 
 def _target(name: str, architecture: str, alignment: int) -> Target:
