@@ -8,6 +8,7 @@ sentences with its own tokenizer.
 
     python benchmarks/headline.py                                      # three recipes, seeds 1 2 3
     python benchmarks/headline.py --only mobile tiny --run mobile=runs/bert_sst2_mobile/latest
+    python benchmarks/headline.py --only taskpack --add                # to the last one; nothing is timed
     python benchmarks/headline.py --table --readme                     # print the last one again
 
 Accuracy: mean of the seeds' differences to the original of the same seed, Student's t interval. Latency:
@@ -32,6 +33,7 @@ from tempfile import TemporaryDirectory
 
 from grid_results import Results, Row
 from grid_running import HERE, exit_code, say
+from headline_adding import added
 from headline_findings import Facts, SeedMeasured, findings
 from headline_measuring import measure_seed, notes_of
 from headline_promises import MODELS
@@ -80,6 +82,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="of every runtime [default: as the target says]")
     parser.add_argument("--examples", type=int, help="of the validation set, for a trial [default: all]")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "headline.json")
+    parser.add_argument(
+        "--add", action="store_true",
+        help="to the last row of --results, instead of a new one: what has no latency",
+    )  # fmt: skip
     parser.add_argument("--table", action="store_true", help="print the last row of --results; run nothing")
     parser.add_argument(
         "--readme", type=Path, nargs="?", const=HERE.parent / "README.md", metavar="FILE",
@@ -116,6 +122,7 @@ def _headline(options: argparse.Namespace) -> int:
 def _measured(options: argparse.Namespace) -> Row:
     """Runs and measures; the row is in the results when this returns."""
     target = measured_target(options.target)
+    last = _last(options.results) if options.add else None
     results = Results(options.results, ("created",))
     named = quickstart(options)
     found = products(options, target.name)
@@ -137,6 +144,8 @@ def _measured(options: argparse.Namespace) -> Row:
         facts["quickstart"] = named
     row = _row(measured, facts, target, conditions, options)
     row |= {"notes": [*notes, *_about_time(found)], "others_percent": busy}
+    if last:
+        row = added(last, row)
     results.add(row)
     return row
 

@@ -92,8 +92,12 @@ class VocabularyConfig(Section):
     size: int | None = Field(
         None,
         ge=1,
-        description="So many tokens stay: the used ones, and then those of the lowest numbers, which are the "
-        "most frequent in the vocabularies of BERT and its kin. Left out: the used ones alone.",
+        description="So many tokens stay: the used ones, and then others. Left out: the used ones alone.",
+    )
+    by: Literal["frequency", "answers"] = Field(
+        "frequency",
+        description="Which others `size` has room for: those of the lowest numbers, or those whose spelling "
+        "with smaller tokens changes the answers most, weighed by how frequent they are.",
     )
     extra: list[str] = Field(
         default_factory=list, description="Tokens that stay in any case, as the vocabulary writes them."
@@ -143,9 +147,12 @@ class PruneStructureConfig(Section):
 
 def check(config: PruneStructureConfig) -> list[Problem]:
     """Widths that nothing decides on, and shares that keep nothing."""
-    budget, problems = config.budget, []
+    budget, problems = config.budget, list[Problem]()
+    if config.vocabulary and config.vocabulary.by == "answers" and config.vocabulary.size is None:
+        hint = "say how many tokens stay in all: size"
+        problems.append(Problem(("vocabulary", "by"), "without a size there is nothing to choose", hint))
     if budget is None:
-        return _without_budget(config)
+        return [*problems, *_without_budget(config)]
     if config.widths is not None and (budget.cost is None or config.importance != "taylor"):
         problems.append(
             Problem(
@@ -273,6 +280,7 @@ PRUNE_STRUCTURE = Stage(
     code=(
         "stages.prune_structure", "stages.structure_pruning", "stages.structure_record",
         "stages.structure_budget", "stages.structure_balance", "stages.structure_depth",
+        "stages.structure_vocabulary",
         "stages.latency_measuring", "stages.latency_meeting",
         "stages.validating", "stages.export", "stages.quiet",
         "training.predicting", "structure", "tasks", "measurement", "backends", *RUNNER, "durable",

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeprune.errors import RecipeError
 from edgeprune.stages.contract import Outcome, Work
 from edgeprune.stages.structure_balance import Asked
 from edgeprune.stages.structure_budget import allowed, cut
 from edgeprune.stages.structure_depth import fewer_layers, without
 from edgeprune.stages.structure_record import describe_cost, describe_structure
+from edgeprune.stages.structure_vocabulary import cut_tokenizer, slice_vocabulary
 
 if TYPE_CHECKING:
     from edgeprune.stages.prune_structure import PruneStructureConfig
@@ -54,10 +52,15 @@ def prune(work: Work) -> Outcome:
     units, notes = (
         _cut_units(work, model, train, encoded, tokenizer.pad_token_id) if config.budget else ({}, [])
     )
-    vocabulary, said = _slice_vocabulary(config, model, source, encoded)
+    vocabulary = None
+    if config.vocabulary:
+        vocabulary, said = slice_vocabulary(
+            config.vocabulary, model, source, tokenizer, encoded, work.progress
+        )
+        notes += said
     save(model, work.output, tokenizer)
     if vocabulary:
-        tokenizer = _cut_tokenizer(source, vocabulary, work.output)
+        tokenizer = cut_tokenizer(source, vocabulary, work.output)
     record = {
         "quality": validation_quality(work, model, tokenizer),
         "weights": config.weights,
@@ -65,7 +68,7 @@ def prune(work: Work) -> Outcome:
         "parameters": {"before": before, "after": sum(item.numel() for item in model.parameters())},
         "vocabulary": None if vocabulary is None else {"before": tokens, "after": len(vocabulary)},
     }
-    return Outcome(record=record, notes=[*notes, *said])
+    return Outcome(record=record, notes=notes)
 
 
 def _cut_units(
@@ -155,38 +158,3 @@ def _gone(kept: Sequence[KeptLayer], before: set[int]) -> list[str]:
             words = {"heads": "attention heads", "rows": "FFN rows"}[what]
             notes.append(f"layers without {words} (their output bias stays): {', '.join(empty)}")
     return notes
-
-
-def _slice_vocabulary(
-    config: PruneStructureConfig, model: Any, source: Path, encoded: Encoded
-) -> tuple[tuple[int, ...] | None, list[str]]:
-    """Cut the word embeddings; returns the kept token ids, and notes."""
-    from edgeprune.structure.vocabulary import kept_vocabulary, slice_embeddings, used_tokens
-
-    wanted = config.vocabulary
-    if wanted is None:
-        return None, []
-    content = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
-    try:
-        kept = kept_vocabulary(
-            content,
-            used_tokens(encoded.input_ids),
-            min_count=wanted.min_count,
-            size=wanted.size,
-            extra=wanted.extra,
-        )
-    except RecipeError as error:
-        raise RecipeError([problem.below(("vocabulary",)) for problem in error.problems]) from error
-    before = model.get_input_embeddings().num_embeddings
-    notes = slice_embeddings(model, kept)
-    said = f"{len(kept):,} of {before:,} tokens stay; words whose token is gone are spelled with smaller ones"
-    return kept, [said, *notes]
-
-
-def _cut_tokenizer(source: Path, kept: tuple[int, ...], folder: Path) -> Any:
-    import transformers
-
-    from edgeprune.structure.wordpiece import slice_tokenizer_folder
-
-    slice_tokenizer_folder(source, kept, folder)
-    return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)

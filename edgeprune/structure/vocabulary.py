@@ -53,6 +53,7 @@ def kept_vocabulary(
     min_count: int = 1,
     size: int | None = None,
     extra: Collection[str] = (),
+    first: Sequence[int] = (),
 ) -> tuple[int, ...]:
     """The tokens that a task needs.
 
@@ -68,6 +69,7 @@ def kept_vocabulary(
             the order of their numbers, which in the vocabularies of BERT and its kin is that of how frequent
             they were. Words that the data lacks and others use are then read as before.
         extra: More tokens to keep, as the vocabulary writes them (`film`, `##ing`).
+        first: Token numbers that come before those others where `size` has room, in this order.
 
     Returns:
         Their numbers, ascending. No word is unknown with them that is not with the whole vocabulary. (One
@@ -93,16 +95,18 @@ def kept_vocabulary(
     wanted = {token for token, number in tokens.items() if number in chosen or token in extra}
     needed = _needed(pieces, wanted)
     if size is not None:
-        needed = _needed(pieces, _filled(tokens, needed, size))
+        needed = _needed(pieces, _filled(tokens, needed, size, first))
     return tuple(sorted(tokens[token] for token in needed))
 
 
-def _filled(tokens: Mapping[str, int], needed: Collection[str], size: int) -> set[str]:
-    """With as many of the lowest numbers as there is room for."""
+def _filled(tokens: Mapping[str, int], needed: Collection[str], size: int, first: Sequence[int]) -> set[str]:
+    """With as many of `first`, and then of the lowest numbers, as there is room for."""
     if size < len(needed):
         problem = f"{size:,} tokens are too few: {len(needed):,} are used by the data or needed to spell"
         raise RecipeError([Problem(("size",), problem, "raise `size`, or `min_count`")])
-    spare = (token for token in sorted(tokens, key=tokens.__getitem__) if token not in needed)
+    places = {number: place for place, number in enumerate(first)}
+    order = sorted(tokens, key=lambda token: (places.get(tokens[token], len(places)), tokens[token]))
+    spare = (token for token in order if token not in needed)
     in_texts = (token for token in spare if not _RESERVED.fullmatch(token))
     return {*needed, *islice(in_texts, size - len(needed))}
 

@@ -15,6 +15,7 @@ from typing import Any
 import headline_runs
 import numpy as np
 import pytest
+from headline_adding import added
 from headline_findings import ORIGINAL, Facts, SeedMeasured, dense_name, findings, mean_over_seeds
 from headline_measuring import full_precision
 from headline_promises import PROMISES, Finding, formatted, verdicts
@@ -203,7 +204,7 @@ def row(busy: float = 1.0) -> dict[str, Any]:
         "versions": {"onnxruntime": "1.2", "nncf": "absent"}, "seeds": [1, 2], "n": N, "calls": 300,
         "lengths": ["real", "64"], "others_percent": busy, "notes": ["mobile, seed 1 ships onnxruntime/int8"],
         "findings": [asdict(item) for item in findings(SEEDS, FACTS)], "models": rows_of(everyone, {}),
-        "problems": problems,
+        "problems": problems, "recipes": ["mobile"], "facts": {"mobile": []}, "scores": {"mobile": [], "tiny": []},
     }  # fmt: skip
     stored: dict[str, Any] = json.loads(json.dumps(made))
     return stored
@@ -211,6 +212,47 @@ def row(busy: float = 1.0) -> dict[str, Any]:
 
 def test_a_stored_row_gives_the_same_findings() -> None:
     assert findings_of(row()) == findings(SEEDS, FACTS)
+
+
+def _pack_alone() -> dict[str, Any]:
+    """Its accuracy is not that of `SEEDS`, so that one can be told from the other."""
+    from dataclasses import asdict
+
+    alone = [
+        SeedMeasured(seed, [], {"taskpack": scores_of(LABELS, answers(180), answers(170), 0.95)})
+        for seed in (1, 2)
+    ]
+    found = findings(alone, {"taskpack": FACTS["taskpack"]})
+    changes = {
+        "created": 1_800_100_000, "findings": [asdict(item) for item in found], "models": [],
+        "recipes": ["taskpack"], "facts": {"taskpack": [1]}, "scores": {"taskpack": [2], "mobile": []}, "notes": ["a"],
+    }  # fmt: skip
+    return row() | json.loads(json.dumps(changes))
+
+
+def test_a_recipe_that_nothing_is_timed_for_is_added_to_what_was_measured_before() -> None:
+    before = row()
+    both = added(before, _pack_alone())
+    found, earlier = by_key(findings_of(both)), by_key(findings_of(before))
+    changed = {key for key in found if found[key] != earlier[key]}
+    assert changed == {("taskpack accuracy", None)}, "its size is the same, and the others are as they were"
+    assert value(found["taskpack accuracy", None]) == -5.0
+    assert (both["created"], both["models"]) == (before["created"], before["models"])
+    assert both["recipes"] == ["mobile", "taskpack"]
+    assert both["facts"] == {"mobile": [], "taskpack": [1]}
+    assert both["scores"] == {"mobile": [], "tiny": [], "taskpack": [2]}
+    said = "taskpack: nothing is timed for it; measured apart, 2027-01-16 on A CPU"
+    assert both["notes"] == [*before["notes"], "a", said]
+    assert added(both, _pack_alone()) == both
+    assert "taskpack: accuracy against the original in FP32 | −5.00" in markdown(both)
+
+
+@pytest.mark.parametrize("change", [{"seeds": [1, 3]}, {"n": 100}, {"target": "pc"}, {"models": [{}]}])
+def test_what_was_measured_otherwise_is_not_added(change: dict[str, Any]) -> None:
+    with pytest.raises(
+        UsageError, match=next(iter(change)) if "models" not in change else "times of another"
+    ):
+        added(row(), _pack_alone() | change)
 
 
 def _columns(line: str) -> list[str]:
@@ -417,8 +459,10 @@ def test_a_tiny_table_from_end_to_end(tmp_path: Path) -> None:
     readme.write_text(f"# a\n{BEGIN}\n{END}\nb\n")
     recipes = ["--recipe", f"mobile={cut}", "--recipe", f"taskpack={pack}"]
 
+    first = _bench(tmp_path, "--only", "mobile", *recipes, "--seeds", "1", "2")
+    assert first.returncode == 0, first.stderr
     done = _bench(
-        tmp_path, "--only", "mobile", "taskpack", *recipes, "--seeds", "1", "2", "--readme", str(readme)
+        tmp_path, "--only", "taskpack", *recipes, "--seeds", "1", "2", "--add", "--readme", str(readme)
     )
     assert done.returncode == 0, done.stderr
     (stored,) = json.loads((tmp_path / "headline.json").read_text())["rows"]

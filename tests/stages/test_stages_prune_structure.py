@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import stages_kit as kit
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 import edgeprune
@@ -19,9 +21,11 @@ from edgeprune.errors import RecipeError
 from edgeprune.recipe.schema import Target
 from edgeprune.runner.cpu import describe
 from edgeprune.stages.contract import Outcome
+from edgeprune.stages.structure_vocabulary import by_answers, spelled
 from edgeprune.structure.architectures import heads_per_layer, linear_sites
 from edgeprune.structure.costs import flops, parameters, shape_of
 from edgeprune.structure.loading import load, structure_of
+from edgeprune.structure.wordpiece import read_wordpiece
 from edgeprune.tasks.encoding import encode
 from edgeprune.tasks.examples import Examples
 from edgeprune.training.predicting import quality_of
@@ -190,21 +194,70 @@ def test_without_a_budget_only_tokens_go(apply: Apply, world: dict[str, Path], t
     assert tensors.keys() == wanted.keys()
     assert all(torch.equal(item, wanted[name]) for name, item in tensors.items())
     assert counts(alone) == counts(before)
-    assert outcome.record["vocabulary"] == {"before": len(kit.WORDS) + 4, "after": len(kit.WORDS) + 3}
+    assert outcome.record["vocabulary"] == {"before": len(kit.WORDS) + 8, "after": len(kit.WORDS) + 5}
     assert not {"budget", "importance", "layers"} & outcome.record.keys(), "nothing was ranked or chosen"
 
 
 def _with_letters(world: dict[str, Path], folder: Path) -> Path:
-    """The original with a token that no text uses, `fit`, and the letters that spell it."""
+    """The original with tokens that no text uses, and the letters that spell them."""
     import transformers
 
     model = load(world["original"])
-    words = [*kit.WORDS, "f", "##i", "##t", "fit"]
+    words = [*kit.WORDS, "f", *(f"##{letter}" for letter in "itog"), "fit", "fog", "##tig"]
     model.resize_token_embeddings(len(words), mean_resizing=False)
     made = _like_original(world, "spelled", model)
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(made)
     return made
+
+
+@pytest.mark.parametrize(("by", "stays"), [("frequency", "fit"), ("answers", "fog")])
+def test_of_tokens_that_no_text_uses_those_stay_that_the_recipe_says(
+    by: str, stays: str, apply: Apply, world: dict[str, Path], tmp_path: Path
+) -> None:
+    """Only the word `fog` changes an answer; `fit` and `##tig` are as good as nothing, and so are all letters."""
+    folder = _with_letters(world, tmp_path)
+    model = load(folder)
+    table = model.get_input_embeddings().weight
+    with torch.no_grad():
+        table[len(kit.WORDS) :] = 0.0
+        table[len(kit.WORDS) + 6] = 50 * table[kit.WORDS.index("great")]
+    model.save_pretrained(folder)
+    made, outcome = apply({"vocabulary": {"size": len(kit.WORDS) + 6, "by": by}}, model=folder)
+    tokens = set(transformers.AutoTokenizer.from_pretrained(made, local_files_only=True).get_vocab())
+    assert {"fit", "fog", "##tig"} & tokens == {stays}
+    assert outcome.record["vocabulary"]["after"] == len(kit.WORDS) + 6
+
+
+def test_the_order_of_tokens_is_that_of_their_answers_asked_one_by_one(
+    world: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = _with_letters(world, tmp_path)
+    model, tokenizer = load(folder).eval(), transformers.AutoTokenizer.from_pretrained(folder)
+    numbers, content = tokenizer.get_vocab(), json.loads((folder / "tokenizer.json").read_text())
+
+    def answer(*tokens: str) -> torch.Tensor:
+        ids = torch.tensor([[numbers[token] for token in ("[CLS]", *tokens, "[SEP]")]])
+        with torch.no_grad():
+            scores: torch.Tensor = model(input_ids=ids).logits.double().softmax(-1)[0]
+        return scores
+
+    spellings = {"fit": ("f", "##i", "##t"), "fog": ("f", "##o", "##g"), "##tig": ("##t", "##i", "##g")}
+    costs = {}
+    for token, parts in spellings.items():
+        whole, apart = answer(token), answer(*parts)
+        costs[numbers[token]] = float((whole * (whole / apart).log()).sum()) / (1 + numbers[token])
+    needed = set(numbers.values()) - costs.keys()
+    found = by_answers(model, content, needed, tokenizer, lambda **_: None)
+    assert found == sorted(costs, key=lambda number: -costs[number])
+
+
+def test_what_cannot_be_spelled_is_an_error(world: dict[str, Path], tmp_path: Path) -> None:
+    pieces = read_wordpiece(json.loads((_with_letters(world, tmp_path) / "tokenizer.json").read_text()))
+    numbers = pieces.tokens
+    assert spelled("fit", pieces, set(numbers.values())) == [numbers["fit"]]
+    with pytest.raises(ValueError, match="from character 1"):
+        spelled("fit", pieces, {numbers["f"], numbers["##t"]})
 
 
 @pytest.mark.parametrize("budget", [{"heads": 0.5, "ffn": 0.25}, {"ffn": 0.25}, {"parameters": 0.3}])
@@ -292,6 +345,8 @@ def test_what_nothing_decides_on_is_refused() -> None:
         ({"vocabulary": {}}, []),
         ({"vocabulary": {}, "weights": "original"}, []),
         ({"vocabulary": {}, "layers": 1, "importance": "scores"}, ["importance", "layers"]),
+        ({"vocabulary": {"by": "answers"}}, ["vocabulary.by"]),
+        ({"vocabulary": {"by": "answers", "size": 9}}, []),
     ],
 )
 def test_without_a_budget_there_is_something_to_cut_and_nothing_to_choose(
