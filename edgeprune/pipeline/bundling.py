@@ -51,7 +51,7 @@ class Bundled:
 
 
 def bundle(
-    run: Path,
+    run: Path | FinishedRun,
     output: Path,
     *,
     target: str | None = None,
@@ -61,7 +61,8 @@ def bundle(
     """Writes the bundle of one target of a run.
 
     Args:
-        run: Folder of the run, e.g. ``runs/quickstart/latest``.
+        run: Folder of the run, e.g. ``runs/quickstart/latest``, or the run once it is open: its artifacts
+            are then not checked again.
         output: A folder, or a zip if it ends in ``.zip``; must not be there, or be an empty folder.
         target: Name of the target; may be left out if the run has one.
         variant: ``backend/precision``; left out: see `picking.pick`.
@@ -75,7 +76,7 @@ def bundle(
         UnsupportedError: Nothing here gives the answers that the samples need.
         EdgepruneError: An artifact of the run is gone or damaged, or the output cannot be written.
     """
-    content, picked = collect(open_run(run), target, variant)
+    content, picked = collect(open_run(run) if isinstance(run, Path) else run, target, variant)
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as scratch:
         if wheels_for is not None:
             content = _with_wheels(content, wheels_for, Path(scratch))

@@ -186,7 +186,7 @@ def _bundle(run: FinishedRun, folder: Path, target: str, variant: str | None, fa
     from edgeprune.pipeline import bundling
 
     wheels_for = ".".join(facts.python.split(".")[:2]) if facts else None
-    return bundling.bundle(run.path, folder, target=target, variant=variant, wheels_for=wheels_for)
+    return bundling.bundle(run, folder, target=target, variant=variant, wheels_for=wheels_for)
 
 
 def _try_out(

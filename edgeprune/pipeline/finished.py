@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ class FinishedRun:
     report: Report
     shell: RecipeShell
     nodes: Mapping[str, Mapping[str, Any]]
+    _checked: dict[str, Artifact] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def target(self, name: str | None) -> TargetRow:
         """The target of that name; without a name, the only one.
@@ -53,12 +54,14 @@ class FinishedRun:
         return known[name]
 
     def artifact(self, node: str) -> Artifact:
-        """What a step left, every file of it compared with its hash.
+        """What a step left; every file of it is compared with its hash when it is first asked for.
 
         Raises:
             UsageError: The run has no such step.
             EdgepruneError: Its artifact is gone from the cache, or damaged.
         """
+        if node in self._checked:
+            return self._checked[node]
         if node not in self.nodes:
             raise UsageError(f"the run has no step {node!r}", where=str(self.path))
         path = RunFolder(self.path, self.path.name).artifact(node)
@@ -73,6 +76,7 @@ class FinishedRun:
             file = path / name
             if not file.is_file() or file_sha256(file) != facts["sha256"]:
                 raise EdgepruneError(f"{name} of {node!r} was changed", where=str(path), hint=_AGAIN)
+        self._checked[node] = found
         return found
 
     def has(self, node: str) -> bool:

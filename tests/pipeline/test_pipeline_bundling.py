@@ -17,6 +17,7 @@ import pytest
 from bundling_kit import LABELS, LONG, save_model, validation
 
 from edgeprune import stages
+from edgeprune.assets.contents import file_sha256
 from edgeprune.bundle.reading import opened, read
 from edgeprune.cli.failing import exit_code_of
 from edgeprune.errors import EdgepruneError, UnsupportedError, UsageError
@@ -189,6 +190,20 @@ def test_a_changed_artifact_is_not_bundled(finished: Path, tmp_path: Path) -> No
     link.symlink_to(changed)
     with pytest.raises(EdgepruneError, match=r"tokenizer\.json of 'compile board.* was changed"):
         bundle(run, tmp_path / "made", target="board")
+
+
+def test_an_open_run_is_bundled_as_its_folder_is_and_each_file_is_hashed_once(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeprune.pipeline import finished as module
+
+    hashed: list[Path] = []
+    monkeypatch.setattr(module, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
+    run = open_run(finished)
+    first, second = (bundle(run, tmp_path / name, target="board") for name in ("first", "second"))
+    assert hashed
+    assert len(hashed) == len(set(hashed))
+    assert first.manifest == second.manifest == bundle(finished, tmp_path / "third", target="board").manifest
 
 
 def test_the_command(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
