@@ -102,6 +102,8 @@ def by_answers(
     pieces = read_wordpiece(tokenizer_json)
     kept = set(needed)
     others = [(token, number) for token, number in pieces.vocabulary.items() if number not in kept]
+    if not others:
+        return []
     spellings = [spelled(token, pieces, kept) for token, _ in others]
     whole = _log_scores(model, [[number] for _, number in others], tokenizer)
     parts = _log_scores(model, spellings, tokenizer)

@@ -250,6 +250,7 @@ def test_the_order_of_tokens_is_that_of_their_answers_asked_one_by_one(
     needed = set(numbers.values()) - costs.keys()
     found = by_answers(model, content, needed, tokenizer, lambda **_: None)
     assert found == sorted(costs, key=lambda number: -costs[number])
+    assert by_answers(model, content, numbers.values(), tokenizer, lambda **_: None) == []
 
 
 def test_what_cannot_be_spelled_is_an_error(world: dict[str, Path], tmp_path: Path) -> None:
