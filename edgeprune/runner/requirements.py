@@ -47,7 +47,17 @@ class Version(NamedTuple):
     @property
     def is_early(self) -> bool:
         """Whether it is a pre-release or a development release."""
-        return self.stage != _FINAL or self.dev != float("inf")
+        return self.stage != _FINAL or self.is_development
+
+    @property
+    def is_development(self) -> bool:
+        """Whether it is a development release of another one."""
+        return self.dev != float("inf")
+
+    @property
+    def first_attempt(self) -> Version:
+        """The earliest development release of a final release or of a post-release."""
+        return self._replace(stage=_BEFORE_ALL if self.post < 0 else self.stage, dev=0.0)
 
 
 class Clause(NamedTuple):
@@ -169,17 +179,14 @@ def _compatible(version: str, wanted: str) -> bool:
 def _before(version: str, wanted: str) -> bool:
     """Earlier; but 2.0rc1 is not before 2.0, as who excludes a release means its candidates too."""
     found, limit = parse_version(version), parse_version(wanted)
-    if found.is_early and not limit.is_early and found.release == limit.release:
-        return False
-    return found < limit
+    return found < (limit if limit.is_early else limit.first_attempt)
 
 
 def _after(version: str, wanted: str) -> bool:
     """Later; but 2.0.post1 is not after 2.0, nor is a build of it with a name of its own."""
     found, limit = parse_version(version), parse_version(wanted)
-    if found.release == limit.release and found.post >= 0 and limit.post < 0:
-        return False
-    return found > limit
+    corrects = limit.post < 0 <= found.post and not limit.is_development
+    return found > limit and not (corrects and found[:2] == limit[:2])
 
 
 _RULES: dict[str, Callable[[str, str], bool]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -39,6 +39,11 @@ def test_order(one: str, other: str) -> None:
 
 
 @given(VERSIONS, st.lists(CLAUSES, max_size=3))
+@example("1.dev0", ["<1.post0"])  # early, but not an early form of what is excluded
+@example("1.post0.dev0", ["<1.post0"])
+@example("1.post0", [">1a1"])  # corrects another release than the one that is excluded
+@example("1.post0", [">1.dev0"])
+@example("1a1.post0", [">1a1"])
 def test_conditions(version: str, clauses: list[str]) -> None:
     text = ",".join(clauses)
     name, parsed = parse_requirement(f"some-library{text}")
