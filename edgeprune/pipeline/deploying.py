@@ -201,7 +201,7 @@ def _try_out(
     """The device's answers, judged; its times, where they mean something; and notes."""
     manifest, shell = bundled.manifest, run.shell
     examples = validation.select(rows)
-    slow = "; about a second each, --examples N asks fewer" if device.emulated else ""
+    slow = "; slow where emulated, --examples N asks fewer" if device.emulated else ""
     tell(f"{device.name}: answering {len(rows):,} of {len(validation):,} validation examples{slow}")
     answers = answer_on_device(
         device, installed.name, installed.path, examples, manifest.columns, shell.measurement.batch

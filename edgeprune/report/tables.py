@@ -140,7 +140,8 @@ def _fused(fusions: Fusions | None) -> str:
         return ""
     layers, fused = fusions.attention_layers, fusions.attention_fused
     parts = [f"attention in {count(fused) if fused else 'none'} of {count(layers)} layers"] if layers else []
-    parts += [f"{count(number)} × {plain(name)}" for name, number in fusions.operators.items()]
+    most_first = sorted(fusions.operators.items(), key=lambda item: (-item[1], item[0]))
+    parts += [f"{count(number)} × {plain(name)}" for name, number in most_first]
     return ", ".join(parts) or "nothing"
 
 
