@@ -86,6 +86,8 @@ def resolve(
                 hints.append(failure.hint)
     if refresh and _survey(parsed, kind, cache, base).asset is not None:
         hints.append("what was fetched before is still there: leave out the refresh to use it")
+    if not hints:
+        hints.append("mend one of these sources, or list another one")
     listing = "".join(f"\n  {attempt}" for attempt in tried)
     raise AssetError(f"no source of this {kind} could be used:{listing}", hint="; ".join(hints))
 

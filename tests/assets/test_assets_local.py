@@ -80,6 +80,15 @@ def test_when_all_fail_each_is_named_with_its_reason(tmp_path: Path, resolve_her
     assert caught.value.exit_code is ExitCode.UNREACHABLE
 
 
+def test_there_is_a_hint_when_the_data_folder_is_known_too(
+    tmp_path: Path, resolve_here: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEPRUNE_DATA", str(tmp_path))
+    with pytest.raises(AssetError) as caught:
+        resolve_here("file://a.tsv", "$EDGEPRUNE_DATA/b.tsv")
+    assert caught.value.hint == "mend one of these sources, or list another one"
+
+
 @pytest.mark.parametrize(
     ("files", "says"),
     [
